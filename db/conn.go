@@ -1,0 +1,52 @@
+// Package db holds the database: its schema (schema), the queries (queries) and what sqlc generates from both. By hand
+// are only this file, the migrations, and the read that hides how the log is keyed.
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Conn is what code takes that runs in a transaction of its own or within its caller's: a pool or a [pgx.Tx].
+type Conn interface {
+	DBTX
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+const connectTimeout = 2 * time.Second // an API caller is told within 3 s that the database is away
+
+// Open makes a pool of at most maxConns connections, without connecting yet. Its sessions give up on a lock after 2 s
+// and on a statement after 30 s, and do not keep a transaction open that their process has forgotten: a database in
+// trouble answers with an error, not with silence.
+func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("parse the database's URL: %w", err)
+	}
+	config.MaxConns = int32(maxConns) //nolint:gosec // a setting between 4 and 1000
+	setDefault(config.ConnConfig.RuntimeParams, "application_name", "riverwatch")
+	setDefault(config.ConnConfig.RuntimeParams, "timezone", "UTC")
+	setDefault(config.ConnConfig.RuntimeParams, "lock_timeout", "2s")
+	setDefault(config.ConnConfig.RuntimeParams, "statement_timeout", "30s")
+	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "60s")
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("make the database pool: %w", err)
+	}
+	return pool, nil
+}
+
+// setDefault lets what the URL says win.
+func setDefault(params map[string]string, name, value string) {
+	if _, ok := params[name]; !ok {
+		params[name] = value
+	}
+}

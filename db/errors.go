@@ -1,0 +1,63 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Trouble is what an error of the database means for its caller (HOSTILE section 11).
+type Trouble int
+
+const (
+	// TroubleNone: the error is not the database's.
+	TroubleNone Trouble = iota
+	// TroubleRetry: the transaction lost against another one, or waited too long for a lock. Again, whole.
+	TroubleRetry
+	// TroubleAway: the database cannot be reached, or has no room or no leave to write. Wait for it.
+	TroubleAway
+	// TroubleOurs: the statement or a value in it is wrong. Again would be no better.
+	TroubleOurs
+)
+
+// TroubleOf sorts an error.
+func TroubleOf(err error) Trouble {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return troubleOfCode(pgErr.Code)
+	}
+	var connectErr *pgconn.ConnectError
+	var netErr net.Error
+	switch {
+	case err == nil, errors.Is(err, context.Canceled):
+		return TroubleNone
+	case errors.As(err, &connectErr), errors.As(err, &netErr), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, net.ErrClosed), pgconn.SafeToRetry(err), strings.Contains(err.Error(), "unexpected EOF"),
+		strings.Contains(err.Error(), "conn closed"):
+		return TroubleAway
+	default:
+		return TroubleNone
+	}
+}
+
+func troubleOfCode(code string) Trouble {
+	switch {
+	case slices.Contains([]string{"40001", "40P01", "55P03", "57014"}, code):
+		return TroubleRetry
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "25006",
+		strings.HasPrefix(code, "58"):
+		return TroubleAway
+	default:
+		return TroubleOurs
+	}
+}
+
+// IsCode reports whether err is the database's, with this SQLSTATE.
+func IsCode(err error, code string) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == code
+}

@@ -1,0 +1,154 @@
+package db
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/tern/v2/migrate"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+// Versions says how far a database's schema is: ours and River's, each with the version that this program wants.
+type Versions struct {
+	Riverwatch, RiverwatchWanted int
+	River, RiverWanted           int
+}
+
+// Current reports whether this program can run on the schema. A newer one will do: migrations only add until every
+// process of the older program is gone.
+func (v Versions) Current() bool {
+	return v.Riverwatch >= v.RiverwatchWanted && v.River >= v.RiverWanted
+}
+
+// MigrateUp brings a database up to this program's schema, River's included. Chunks of the log made from now on hold
+// logChunk. However many processes call it at once, they do so one after the other.
+func MigrateUp(ctx context.Context, url string, logChunk time.Duration, logger *slog.Logger) error {
+	return withMigrators(ctx, url, logger, func(m *migrators) error {
+		if _, err := m.river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+			return fmt.Errorf("migrate River's schema up: %w", err)
+		}
+		if err := m.tern.Migrate(ctx); err != nil {
+			return fmt.Errorf("migrate up: %w", err)
+		}
+		if err := New(m.conn).SetLogChunk(ctx, logChunk.Seconds()); err != nil {
+			return fmt.Errorf("set the log's chunk: %w", err)
+		}
+		return nil
+	})
+}
+
+// MigrateDown undoes the last steps migrations of ours. Where none of ours is left, River's go too.
+func MigrateDown(ctx context.Context, url string, steps int, logger *slog.Logger) error {
+	return withMigrators(ctx, url, logger, func(m *migrators) error {
+		version, err := m.tern.GetCurrentVersion(ctx)
+		if err != nil {
+			return fmt.Errorf("get the schema's version: %w", err)
+		}
+		target := max(0, int(version)-steps)
+		if err := m.tern.MigrateTo(ctx, int32(target)); err != nil { //nolint:gosec // not above version
+			return fmt.Errorf("migrate down: %w", err)
+		}
+		if target > 0 {
+			return nil
+		}
+		if _, err := m.river.Migrate(ctx, rivermigrate.DirectionDown, &rivermigrate.MigrateOpts{TargetVersion: -1}); err != nil {
+			return fmt.Errorf("migrate River's schema down: %w", err)
+		}
+		return nil
+	})
+}
+
+// SchemaVersions reads the versions of a database's schema; those of a database that was never migrated are 0.
+func SchemaVersions(ctx context.Context, pool *pgxpool.Pool) (Versions, error) {
+	river, err := rivermigrate.New(riverpgxv5.New(pool), nil)
+	if err != nil {
+		return Versions{}, fmt.Errorf("load River's migrations: %w", err)
+	}
+	ours, err := fs.Glob(schemaFiles, "schema/*.sql")
+	if err != nil {
+		return Versions{}, fmt.Errorf("load the migrations: %w", err)
+	}
+	versions := Versions{RiverwatchWanted: len(ours), RiverWanted: len(river.AllVersions())}
+
+	row, err := New(pool).SchemaVersions(ctx)
+	if IsCode(err, "42P01") { // no such table
+		return versions, nil
+	}
+	if err != nil {
+		return Versions{}, fmt.Errorf("get the schema's versions: %w", err)
+	}
+	versions.Riverwatch, versions.River = row.Riverwatch, row.River
+	return versions, nil
+}
+
+type migrators struct {
+	conn  *pgx.Conn
+	tern  *migrate.Migrator
+	river *rivermigrate.Migrator[pgx.Tx]
+}
+
+// withMigrators calls use with both migrators ready and the lock held, on connections without the time limits of
+// [Open]: a migration, and the wait for another process's, take what they take.
+func withMigrators(ctx context.Context, url string, logger *slog.Logger, use func(*migrators) error) error {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return fmt.Errorf("parse the database's URL: %w", err)
+	}
+	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, _ *pgconn.Notice) {}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("make the database pool: %w", err)
+	}
+	defer pool.Close()
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer conn.Release()
+
+	if err := New(conn).LockMigrations(ctx); err != nil {
+		return fmt.Errorf("lock the migrations: %w", err)
+	}
+	// The lock goes with the connection, whatever happens; this frees it at once.
+	defer func() { _ = New(conn).UnlockMigrations(context.WithoutCancel(ctx)) }()
+
+	m := &migrators{conn: conn.Conn()}
+	if m.tern, err = newTern(ctx, m.conn, logger); err != nil {
+		return err
+	}
+	m.river, err = rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: logger})
+	if err != nil {
+		return fmt.Errorf("load River's migrations: %w", err)
+	}
+	return use(m)
+}
+
+func newTern(ctx context.Context, conn *pgx.Conn, logger *slog.Logger) (*migrate.Migrator, error) {
+	tern, err := migrate.NewMigrator(ctx, conn, "schema_version")
+	if err != nil {
+		return nil, fmt.Errorf("prepare the schema's version table: %w", err)
+	}
+	files, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		return nil, fmt.Errorf("load the migrations: %w", err)
+	}
+	if err := tern.LoadMigrations(files); err != nil {
+		return nil, fmt.Errorf("load the migrations: %w", err)
+	}
+	tern.OnStart = func(sequence int32, name, direction, _ string) {
+		logger.InfoContext(ctx, "migration", slog.String("name", name), slog.String("direction", direction),
+			slog.Int("version", int(sequence)))
+	}
+	return tern, nil
+}

@@ -1,0 +1,17 @@
+-- Tables that River's migrator and tern make and keep, as far as our queries read them. For sqlc alone.
+
+CREATE TABLE river_job (
+    id bigint PRIMARY KEY,
+    state text NOT NULL,
+    kind text NOT NULL,
+    args jsonb NOT NULL
+);
+
+CREATE TABLE river_migration (
+    line text NOT NULL,
+    version bigint NOT NULL
+);
+
+CREATE TABLE schema_version (
+    version integer NOT NULL
+);

@@ -1,0 +1,40 @@
+-- LockRounds keeps the rounds of these intervals and phases from reading their monitors until the transaction ends, so
+-- that what was promised in it is seen by the round that it was promised of. In order, lest two transactions deadlock.
+-- name: LockRounds :exec
+SELECT pg_advisory_xact_lock_shared(interval_seconds, phase)
+FROM (
+    SELECT DISTINCT
+        unnest(@intervals_seconds::integer[]) AS interval_seconds,
+        unnest(@phases::integer[]) AS phase
+    ORDER BY 1, 2
+) AS rounds;
+
+-- LockRound waits for those who hold LockRounds.
+-- name: LockRound :exec
+SELECT pg_advisory_xact_lock(@interval_seconds::integer, @phase::integer);
+
+-- name: OpenSchedules :exec
+INSERT INTO monitor_schedules (monitor_id, from_at, interval_seconds, phase)
+SELECT
+    unnest(@monitor_ids::bigint[]),
+    unnest(@from_ats::timestamptz[]),
+    unnest(@intervals_seconds::integer[]),
+    unnest(@phases::integer[]);
+
+-- name: GetOpenSchedule :one
+SELECT * FROM monitor_schedules
+WHERE monitor_id = @monitor_id AND until_at IS NULL;
+
+-- name: CloseSchedule :exec
+UPDATE monitor_schedules SET until_at = @until_at::timestamptz
+WHERE monitor_id = @monitor_id AND until_at IS NULL;
+
+-- DropSchedule removes a promise none of whose slots has come.
+-- name: DropSchedule :exec
+DELETE FROM monitor_schedules
+WHERE monitor_id = @monitor_id AND until_at IS NULL;
+
+-- ShortestInterval is the shortest interval at which a monitor was scheduled in a range.
+-- name: ShortestInterval :one
+SELECT coalesce(min(interval_seconds), 0)::integer FROM monitor_schedules
+WHERE monitor_id = @monitor_id AND from_at < @until::timestamptz AND (until_at IS NULL OR until_at >= @since);

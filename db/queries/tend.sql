@@ -1,0 +1,49 @@
+-- ListDeadChains gives each interval and phase with an active monitor and no live round.
+-- name: ListDeadChains :many
+SELECT DISTINCT m.interval_seconds, m.phase
+FROM monitors AS m
+WHERE
+    m.paused_at IS NULL AND m.deleted_at IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM river_job AS j
+        WHERE
+            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+            AND j.args ->> 'part' IS NULL
+            AND (j.args ->> 'interval')::integer = m.interval_seconds
+            AND (j.args ->> 'phase')::integer = m.phase
+    );
+
+-- StartTendProgress notes since when there is something to compare, unless that is noted.
+-- name: StartTendProgress :exec
+INSERT INTO tend_progress (checked_until)
+SELECT coalesce(min(from_at), @at::timestamptz) FROM monitor_schedules
+ON CONFLICT DO NOTHING;
+
+-- GetTendProgressForUpdate also keeps a second tend waiting.
+-- name: GetTendProgressForUpdate :one
+SELECT checked_until FROM tend_progress
+FOR UPDATE;
+
+-- SetTendProgress moves the mark.
+-- name: SetTendProgress :exec
+UPDATE tend_progress SET checked_until = @checked_until;
+
+-- ListUnaccountedSlots gives the slots that neither ran nor were declared, and of each whether a live round of its
+-- chain, at this slot or before it, may still account for it.
+-- name: ListUnaccountedSlots :many
+SELECT
+    u.interval_seconds::integer AS interval_seconds,
+    u.phase::integer AS phase,
+    u.slot::timestamptz AS slot,
+    count(*) AS monitors,
+    EXISTS (
+        SELECT 1 FROM river_job AS j
+        WHERE
+            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+            AND (j.args ->> 'interval')::integer = u.interval_seconds
+            AND (j.args ->> 'phase')::integer = u.phase
+            AND (j.args ->> 'slot')::timestamptz <= u.slot
+    ) AS live
+FROM unaccounted_slots(@since::timestamptz, @until::timestamptz) AS u
+GROUP BY u.interval_seconds, u.phase, u.slot
+ORDER BY u.slot;

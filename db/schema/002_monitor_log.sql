@@ -1,0 +1,56 @@
+-- What came of the promises: a row of monitor_log for each scan, or a declared gap.
+
+-- The key begins with the slot, so that new rows go to one end of the index: with the monitor first, each row dirties
+-- a page of its own and costs five times the WAL. No foreign keys: they deadlock with the making of chunks.
+-- Columns are ordered by width. What was not measured is null, never 0.
+CREATE TABLE monitor_log (
+    slot timestamptz NOT NULL,
+    monitor_id bigint NOT NULL,
+    late_ms integer NOT NULL,
+    dns_us integer,
+    connect_us integer,
+    tls_us integer,
+    wait_us integer,
+    transfer_us integer,
+    total_us integer NOT NULL,
+    body_bytes integer,
+    monitor_version integer NOT NULL,
+    http_status smallint,
+    regexp_matched boolean,
+    outcome text NOT NULL,
+    reason text NOT NULL,
+    worker text NOT NULL,
+    remote_ip inet,
+    error text,
+    PRIMARY KEY (slot, monitor_id)
+);
+
+COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a whole second.';
+COMMENT ON COLUMN monitor_log.late_ms IS 'Start of the scan minus its slot.';
+COMMENT ON COLUMN monitor_log.reason IS 'round: due at its slot. retry: a quick second look at a failing monitor. asked: somebody asked, or the monitor is new.';
+
+-- Scans outside rounds are few and at no predictable instant, so that they need an index by monitor.
+CREATE INDEX monitor_log_outside_rounds ON monitor_log (monitor_id, slot) WHERE reason <> 'round';
+
+CREATE TABLE scan_gaps (
+    from_slot timestamptz NOT NULL,
+    to_slot timestamptz NOT NULL,
+    declared_at timestamptz NOT NULL,
+    monitor_id bigint,
+    interval_seconds integer NOT NULL,
+    phase integer NOT NULL,
+    reason text NOT NULL,
+    CHECK (from_slot <= to_slot),
+    UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase, to_slot, monitor_id)
+);
+
+COMMENT ON TABLE scan_gaps IS 'Promised slots that were not scanned, declared: those of interval_seconds and phase from from_slot to to_slot, both included.';
+COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval and phase that has no row in monitor_log for the slot.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran. worker_lost: the worker died with the scan open. overloaded: no probe was free in time. internal_error: a fault of ours. unaccounted: found missing by tend.';
+
+CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase, to_slot);
+
+---- create above / drop below ----
+
+DROP TABLE scan_gaps;
+DROP TABLE monitor_log;

@@ -1,0 +1,96 @@
+package uptime
+
+import "time"
+
+// Status is where a monitor stands. Only [Decide] and [Start] give one.
+type Status string
+
+const (
+	Pending  Status = "pending" // no scan has told anything yet
+	Up       Status = "up"
+	Degraded Status = "degraded"
+	Down     Status = "down"
+	Unknown  Status = "unknown" // the target's address is one that this installation does not connect to
+	Paused   Status = "paused"
+)
+
+// Statuses are all there are.
+func Statuses() []Status { return []Status{Pending, Up, Degraded, Down, Unknown, Paused} }
+
+// State is a monitor's status and what it rests on.
+type State struct {
+	Status     Status
+	Since      time.Time // the slot of the scan, or the instant of the request, that led to Status
+	JudgedSlot time.Time // the slot of the last scan that changed the state
+	Failures   int       // failed scans in a row that have not led to down yet
+	Successes  int       // good scans in a row that have not led away from down yet
+}
+
+// Thresholds say how many scans in a row it takes.
+type Thresholds struct {
+	Failure int // failed scans until a monitor is down, at least 1
+	Success int // good scans until a monitor that is down is up again, at least 1
+}
+
+// Start gives the state of a monitor that begins anew at an instant: created, resumed, paused, or to be judged by other
+// rules than before.
+func Start(at time.Time, paused bool) State {
+	state := State{Status: Pending, Since: at, JudgedSlot: at}
+	if paused {
+		state.Status = Paused
+	}
+	return state
+}
+
+// Decide gives the state after a scan. A scan that tells nothing of the target (inconclusive), an older one that
+// arrives late, and any scan of a paused monitor leave the state as it is. Where the scan confirms a status that rests
+// on nothing else, the state stays equal, so that nothing need be written.
+func Decide(state State, slot time.Time, outcome Outcome, thresholds Thresholds) State {
+	if state.Status == Paused || outcome == Inconclusive || !slot.After(state.JudgedSlot) {
+		return state
+	}
+
+	next := state
+	switch {
+	case outcome == BlockedByPolicy:
+		next.Status, next.Failures, next.Successes = Unknown, 0, 0
+	case outcome.Good():
+		next.succeed(thresholds.Success)
+	default:
+		next.fail(thresholds.Failure)
+	}
+	if next == state {
+		return state
+	}
+
+	next.JudgedSlot = slot
+	if next.Status != state.Status {
+		next.Since = slot
+	}
+	return next
+}
+
+func (s *State) succeed(threshold int) {
+	s.Failures = 0
+	if s.Status == Down {
+		s.Successes++
+		if s.Successes < threshold {
+			return
+		}
+	}
+	s.Status, s.Successes = Up, 0
+}
+
+func (s *State) fail(threshold int) {
+	s.Successes = 0
+	if s.Status == Down {
+		return
+	}
+	s.Failures++
+	if s.Failures >= threshold {
+		s.Status, s.Failures = Down, 0
+	}
+}
+
+// Doubtful reports whether a monitor has begun to fail but is not down yet, so that a quick second look is due.
+func (s State) Doubtful() bool { return s.Failures > 0 }

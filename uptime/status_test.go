@@ -1,0 +1,83 @@
+package uptime_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"riverwatch/uptime"
+)
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	const good, bad, none, blocked = uptime.OK, uptime.StatusMismatch, uptime.Inconclusive, uptime.BlockedByPolicy
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+	tests := []struct {
+		name     string
+		from     uptime.Status
+		outcomes []uptime.Outcome
+		want     uptime.State // judged_slot and since as the number of the scan, below
+		judged   int
+		since    int
+	}{
+		{"TheFirstGoodScanIsUp", uptime.Pending, []uptime.Outcome{good}, uptime.State{Status: uptime.Up}, 1, 1},
+		{"ATruncatedBodyIsGood", uptime.Pending, []uptime.Outcome{uptime.OKTruncated}, uptime.State{Status: uptime.Up}, 1, 1},
+		{"UpThatStaysUpIsUnchanged", uptime.Pending, []uptime.Outcome{good, good, good}, uptime.State{Status: uptime.Up}, 1, 1},
+		{"OneFailureIsADoubt", uptime.Pending, []uptime.Outcome{good, bad}, uptime.State{Status: uptime.Up, Failures: 1}, 2, 1},
+		{"AGoodScanEndsADoubt", uptime.Pending, []uptime.Outcome{good, bad, bad, good}, uptime.State{Status: uptime.Up}, 4, 1},
+		{"ThreeFailuresAreDown", uptime.Pending, []uptime.Outcome{good, bad, bad, bad}, uptime.State{Status: uptime.Down}, 4, 4},
+		{"ANewMonitorGoesDownToo", uptime.Pending, []uptime.Outcome{bad, bad, bad}, uptime.State{Status: uptime.Down}, 3, 3},
+		{"DownThatStaysDownIsUnchanged", uptime.Pending, []uptime.Outcome{bad, bad, bad, bad}, uptime.State{Status: uptime.Down}, 3, 3},
+		{"OneGoodScanDoesNotEndDown", uptime.Pending, []uptime.Outcome{bad, bad, bad, good}, uptime.State{Status: uptime.Down, Successes: 1}, 4, 3},
+		{"TwoGoodScansEndDown", uptime.Pending, []uptime.Outcome{bad, bad, bad, good, good}, uptime.State{Status: uptime.Up}, 5, 5},
+		{"AFailureStartsTheCountOfSuccessesAnew", uptime.Pending, []uptime.Outcome{bad, bad, bad, good, bad, good}, uptime.State{Status: uptime.Down, Successes: 1}, 6, 3},
+		{"OurOwnTroubleIsNoFailure", uptime.Pending, []uptime.Outcome{good, none, none, none}, uptime.State{Status: uptime.Up}, 1, 1},
+		{"OurOwnTroubleDoesNotEndADoubt", uptime.Pending, []uptime.Outcome{good, bad, none, bad, none, bad}, uptime.State{Status: uptime.Down}, 6, 6},
+		{"ARefusedAddressIsUnknown", uptime.Pending, []uptime.Outcome{good, bad, blocked}, uptime.State{Status: uptime.Unknown}, 3, 3},
+		{"UnknownEndsWithAGoodScan", uptime.Pending, []uptime.Outcome{blocked, good}, uptime.State{Status: uptime.Up}, 2, 2},
+		{"PausedStaysPaused", uptime.Paused, []uptime.Outcome{good, bad, bad, bad}, uptime.State{Status: uptime.Paused}, 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			at := func(n int) time.Time { return start.Add(time.Duration(n) * time.Minute) }
+			state := uptime.Start(start, test.from == uptime.Paused)
+			for i, outcome := range test.outcomes {
+				state = uptime.Decide(state, at(i+1), outcome, uptime.Thresholds{Failure: 3, Success: 2})
+			}
+			test.want.Since, test.want.JudgedSlot = at(test.since), at(test.judged)
+			require.Equal(t, test.want, state)
+		})
+	}
+
+	t.Run("AnOlderScanThatComesLateChangesNothing", rapid.MakeCheck(func(t *rapid.T) {
+		state := uptime.State{
+			Status:     rapid.SampledFrom(uptime.Statuses()).Draw(t, "status"),
+			JudgedSlot: start,
+			Failures:   rapid.IntRange(0, 2).Draw(t, "failures"),
+		}
+		slot := start.Add(-time.Duration(rapid.IntRange(0, 1000).Draw(t, "seconds late")) * time.Second)
+		outcome := rapid.SampledFrom([]uptime.Outcome{good, bad, blocked, none}).Draw(t, "outcome")
+		require.Equal(t, state, uptime.Decide(state, slot, outcome, uptime.Thresholds{Failure: 1, Success: 1}))
+	}))
+}
+
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	require.True(t, uptime.OKTruncated.Good())
+	require.True(t, uptime.ConnectRefused.Failed())
+	for _, ours := range []uptime.Outcome{uptime.Inconclusive, uptime.BlockedByPolicy} {
+		require.False(t, ours.Good(), ours)
+		require.False(t, ours.Failed(), ours)
+		require.False(t, ours.Conclusive(), ours)
+	}
+}
+
+func TestDoubtful(t *testing.T) {
+	t.Parallel()
+	require.True(t, uptime.State{Status: uptime.Up, Failures: 1}.Doubtful())
+	require.False(t, uptime.State{Status: uptime.Down}.Doubtful())
+}
