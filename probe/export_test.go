@@ -1,0 +1,60 @@
+package probe
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"net/http"
+
+	"riverwatch/uptime"
+)
+
+// Trust makes a prober trust the certificates of a test's server.
+func (p *Prober) Trust(roots *x509.CertPool) { p.tls.RootCAs = roots }
+
+// Resolve makes a prober ask the DNS server at an address.
+func (p *Prober) Resolve(server string) {
+	p.dialer.Resolver = newResolver(func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, server)
+	})
+}
+
+// OccupyMatchers takes all places for matching.
+func (p *Prober) OccupyMatchers() {
+	for p.matcher.free.TryAcquire(1) {
+	}
+}
+
+// Break makes each probe panic.
+func (p *Prober) Break() { p.transport = (*http.Transport)(nil) }
+
+// ConnectOutcome is what an error means before the request is sent, DNS and TLS aside.
+func ConnectOutcome(err error) uptime.Outcome {
+	return new(hop).connectVerdict(context.Background(), err).outcome
+}
+
+// HeaderOutcome is what an error means while the answer's header is read.
+func HeaderOutcome(err error) uptime.Outcome { return headerVerdict(context.Background(), err).outcome }
+
+// BodyOutcome is what an error means while the answer's body is read.
+func BodyOutcome(err error) uptime.Outcome { return bodyVerdict(context.Background(), err).outcome }
+
+// MatchOutcome is what an error means while the body is matched.
+func MatchOutcome(ctx context.Context, err error) uptime.Outcome {
+	return matchVerdict(ctx, err).outcome
+}
+
+var (
+	ErrMatchCut = errMatchCut
+	CleanText   = cleanText
+	NewMatcher  = newMatcher
+	MaxCompiled = maxCompiled
+)
+
+// Match is match.
+func (m *matcher) Match(ctx context.Context, pattern string, body []byte) (bool, error) {
+	return m.match(ctx, pattern, body)
+}
+
+// Kept is how many patterns are kept compiled.
+func (m *matcher) Kept() int { return len(m.compiled) }

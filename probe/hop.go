@@ -1,0 +1,155 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stage is what a hop is waiting for.
+type stage int
+
+const (
+	inConnect stage = iota
+	inDNS
+	inTLS
+	inHeader
+	inBody
+)
+
+// A hop is one request on the way to the answer that is judged: how far it got and what was measured. net/http and the
+// dialer call its trace from goroutines of theirs, some of them after the hop is over.
+type hop struct {
+	dials *atomic.Int32 // of the whole probe
+
+	mu                                     sync.Mutex
+	stage                                  stage
+	connectErr                             error // of the first address that the policy permits
+	remote                                 netip.Addr
+	dns, connect, tls, transfer            *time.Duration
+	dnsStart, sent, requested, firstByteAt time.Time
+}
+
+type hopKey struct{}
+
+// hopOf gives the hop that a context of net/http or the dialer belongs to.
+func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
+
+func (h *hop) context(ctx context.Context) context.Context {
+	trace := &httptrace.ClientTrace{
+		DNSStart:             func(httptrace.DNSStartInfo) { h.startDNS() },
+		DNSDone:              func(info httptrace.DNSDoneInfo) { h.endDNS(info.Err) },
+		ConnectDone:          func(_, _ string, err error) { h.triedAddress(err) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { h.mark(&h.requested) },
+		GotFirstResponseByte: func() { h.mark(&h.firstByteAt) },
+	}
+	return httptrace.WithClientTrace(context.WithValue(ctx, hopKey{}, h), trace)
+}
+
+func (h *hop) enter(next stage) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stage = next
+}
+
+func (h *hop) waitingFor() stage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stage
+}
+
+func (h *hop) mark(moment *time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*moment = time.Now()
+}
+
+func (h *hop) startDNS() {
+	h.enter(inDNS)
+	h.mark(&h.dnsStart)
+}
+
+func (h *hop) endDNS(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		h.stage = inConnect
+		h.dns = since(h.dnsStart)
+	}
+}
+
+// triedAddress keeps the first error that says something about the target. An address that the policy refuses is passed
+// over, and the dialer's own error may be of that one.
+func (h *hop) triedAddress(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.connectErr == nil && !errors.Is(err, errRefused) && !errors.Is(err, errTooManyDials) {
+		h.connectErr = err
+	}
+}
+
+func (h *hop) dialError(err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.connectErr != nil {
+		return h.connectErr
+	}
+	return err
+}
+
+// connected ends the phase of connecting, which began with the dial, or with the end of DNS if there was any.
+func (h *hop) connected(dialed time.Time, remote net.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.connect = since(dialed)
+	if h.dns != nil {
+		*h.connect -= h.dnsStart.Sub(dialed) + *h.dns
+	}
+	if tcp, ok := remote.(*net.TCPAddr); ok {
+		h.remote = tcp.AddrPort().Addr().Unmap()
+	}
+}
+
+func (h *hop) secured(start time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tls = since(start)
+}
+
+func (h *hop) received() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.transfer = since(h.firstByteAt)
+}
+
+// record writes what was measured into the result, in place of an earlier hop's.
+func (h *hop) record(result *Result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.tls, h.wait(), h.transfer
+	result.RemoteIP = h.remote
+}
+
+// wait is from request written to first byte of the answer. The answer may overtake the news that the request is
+// written: then it counts from when we began to write, which takes microseconds.
+func (h *hop) wait() *time.Duration {
+	if h.firstByteAt.IsZero() {
+		return nil
+	}
+	written := h.requested
+	if written.IsZero() || written.After(h.firstByteAt) {
+		written = h.sent
+	}
+	wait := h.firstByteAt.Sub(written)
+	return &wait
+}
+
+func since(start time.Time) *time.Duration {
+	elapsed := time.Since(start)
+	return &elapsed
+}

@@ -1,0 +1,100 @@
+package probe_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/probe"
+	"riverwatch/probe/hostile"
+	"riverwatch/uptime"
+)
+
+func matching(pattern string) func(*probe.Target) {
+	return func(target *probe.Target) { target.Regexp = pattern }
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	url := serve(t, answer("all is well\n"))
+	long := serve(t, answer(strings.Repeat("a", 1<<20)+"the end"))
+
+	for name, row := range map[string]struct {
+		url     string
+		pattern string
+		invert  bool
+		outcome uptime.Outcome
+		matched *bool
+	}{
+		"NoRegexp":              {url, "", false, uptime.OK, nil},
+		"Matched":               {url, "is w", false, uptime.OK, &yes},
+		"NotMatched":            {url, "is w$", false, uptime.RegexpMismatch, &no},
+		"MatchedButMustNot":     {url, "well", true, uptime.RegexpMismatch, &yes},
+		"NotMatchedAndMustNot":  {url, "ill", true, uptime.OK, &no},
+		"MatchedInTheFirstMiB":  {long, "aaa", false, uptime.OKTruncated, &yes},
+		"NotInTheFirstMiB":      {long, "the end", false, uptime.RegexpMismatch, &no},
+		"WrongStatusAndMatched": {serve(t, http.NotFound), "404", false, uptime.StatusMismatch, &yes},
+		"NothingToMatch":        {hostile.Refused(t), "a", false, uptime.ConnectRefused, nil},
+		"NotUTF8":               {serve(t, answer("\xff\x00b")), "b$", false, uptime.OK, &yes},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			result := probeURL(t, row.url, matching(row.pattern), func(target *probe.Target) {
+				target.RegexpInvert = row.invert
+			})
+
+			require.Equal(t, row.outcome, result.Outcome, result.Error)
+			require.Equal(t, row.matched, result.RegexpMatched)
+		})
+	}
+}
+
+func TestMatchIsCutByTheDeadline(t *testing.T) {
+	t.Parallel()
+	url := serve(t, answer(strings.Repeat("a", 1<<20-1)+"b"))
+	for _, pattern := range []string{"(.*a){250}x", "^(.*a){250}$", "(.{0,700})x"} {
+		for _, invert := range []bool{false, true} {
+			t.Run(fmt.Sprint(pattern, invert), func(t *testing.T) {
+				t.Parallel()
+				result := probeURL(t, url, matching(pattern), within(time.Second), func(target *probe.Target) {
+					target.RegexpInvert = invert
+				})
+
+				require.Equal(t, uptime.RegexpTimeout, result.Outcome)
+				require.Nil(t, result.RegexpMatched)
+				require.EqualValues(t, 1<<20, *result.BodyBytes)
+				require.Less(t, result.Total, 3*time.Second)
+			})
+		}
+	}
+}
+
+func TestMatchWithoutAFreeProcessorIsInconclusive(t *testing.T) {
+	t.Parallel()
+	prober := probe.NewProber(loopback)
+	prober.OccupyMatchers()
+	target := get(serve(t, answer("hello")))
+	target.Regexp, target.Timeout = "hello", 200*time.Millisecond
+
+	result := prober.Probe(t.Context(), target)
+
+	require.Equal(t, uptime.Inconclusive, result.Outcome)
+	require.Nil(t, result.RegexpMatched)
+}
+
+// Also the patterns that the cache has dropped are matched.
+func TestMatchOfMorePatternsThanAreKept(t *testing.T) {
+	t.Parallel()
+	matcher := probe.NewMatcher()
+	for i := range 2 * probe.MaxCompiled {
+		matched, err := matcher.Match(t.Context(), fmt.Sprintf("^%d$", i%1500), []byte(fmt.Sprint(i%1500)))
+		require.NoError(t, err)
+		require.True(t, matched)
+	}
+	require.Equal(t, probe.MaxCompiled, matcher.Kept())
+}

@@ -1,0 +1,148 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Policy says which addresses may be connected to. The zero Policy permits the public Internet.
+type Policy struct {
+	Allow  []netip.Prefix   // the operator's allow-list (RIVERWATCH_ALLOW_CIDRS); it cannot lift the floor
+	Refuse []netip.AddrPort // joins the floor: our own listener, the database; port 0 means every port
+}
+
+// floor is what no allow-list lifts: addresses that mean no host or many, and the metadata services of clouds, which
+// hand out credentials to whoever asks from inside.
+var floor = prefixes(
+	"0.0.0.0/32", "::/128", "255.255.255.255/32", "224.0.0.0/4", "ff00::/8",
+	"169.254.169.254/32",                    // AWS, GCP, Azure, DigitalOcean, OpenStack, Hetzner, Oracle
+	"169.254.170.2/32",                      // ECS task
+	"169.254.170.23/32", "fd00:ec2::23/128", // EKS pod identity
+	"fd00:ec2::254/128",                   // AWS
+	"fd20:ce::254/128",                    // GCP
+	"168.63.129.16/32",                    // Azure's wire server, in public space
+	"100.100.100.200/32",                  // Alibaba
+	"192.0.0.192/32",                      // Oracle Classic
+	"169.254.0.23/32",                     // Tencent
+	"169.254.42.42/32", "fd00:42::42/128", // Scaleway
+)
+
+// special is what the registries of special-purpose addresses (RFC 6890 and its heirs) hold. The public Internet is the
+// rest of IPv4, and the rest of globalIPv6.
+var special = prefixes(
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+	"198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+	"2001::/23", // holds Teredo, benchmarks, ORCHID
+	"2001:db8::/32",
+	"2002::/16", // 6to4: an IPv4 address in disguise
+	"2620:4f:8000::/48", "3ffe::/16", "3fff::/20",
+)
+
+var (
+	globalIPv6 = netip.MustParsePrefix("2000::/3")
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+)
+
+// badPorts are the "bad ports" of the Fetch standard: of other protocols, some of which can be made to act on HTTP.
+var badPorts = []uint16{
+	1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110,
+	111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532,
+	540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061,
+	6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+}
+
+// errRefused is wrapped by every refusal of a Policy.
+var errRefused = errors.New("refused by the egress policy")
+
+// Check returns nil if addr may be connected to. The text of its error names the address and the rule: it is for the
+// operator's log, and an oracle for port scans if a user sees it.
+func (p Policy) Check(addr netip.AddrPort) error {
+	if rule := p.refusal(addr); rule != "" {
+		return fmt.Errorf("%w: %s: %s", errRefused, addr, rule)
+	}
+	return nil
+}
+
+// refusal names the rule that refuses an address; none, if it is empty.
+func (p Policy) refusal(addr netip.AddrPort) string {
+	if !addr.Addr().IsValid() {
+		return "is no address"
+	}
+	if addr.Addr().Zone() != "" {
+		return "has a zone"
+	}
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	switch {
+	case p.onFloor(addr):
+		return "is on the floor"
+	case nat64.Contains(addr.Addr()):
+		return p.refusal(embeddedIPv4(addr))
+	case !within(p.Allow, addr.Addr()) && !public(addr.Addr()):
+		return "is not on the public Internet, nor on the allow-list"
+	case badPort(addr.Port()):
+		return "has a port that is refused"
+	}
+	return ""
+}
+
+func (p Policy) onFloor(addr netip.AddrPort) bool {
+	return within(floor, addr.Addr()) || slices.ContainsFunc(p.Refuse, func(refused netip.AddrPort) bool {
+		return refused.Addr().Unmap() == addr.Addr() && (refused.Port() == 0 || refused.Port() == addr.Port())
+	})
+}
+
+// embeddedIPv4 gives the IPv4 address that a NAT64 gateway connects to.
+func embeddedIPv4(addr netip.AddrPort) netip.AddrPort {
+	bytes := addr.Addr().As16()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[12:])), addr.Port())
+}
+
+func public(addr netip.Addr) bool {
+	if addr.Is6() && (!globalIPv6.Contains(addr) || isatap(addr)) {
+		return false
+	}
+	return !within(special, addr)
+}
+
+// isatap reports whether an address leads, by ISATAP (RFC 5214), to the IPv4 address in its last 32 bits.
+func isatap(addr netip.Addr) bool {
+	bytes := addr.As16()
+	return bytes[8]&^0x02 == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe
+}
+
+func badPort(port uint16) bool {
+	_, bad := slices.BinarySearch(badPorts, port)
+	return bad || port == 0
+}
+
+func within(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(addr) })
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	parsed := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		parsed[i] = netip.MustParsePrefix(text)
+	}
+	return parsed
+}
+
+// ParseCIDRs reads a comma-separated list of address ranges such as "10.0.0.0/8, fc00::/7". An empty list holds none.
+func ParseCIDRs(list string) ([]netip.Prefix, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	var ranges []netip.Prefix
+	for item := range strings.SplitSeq(list, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(item))
+		if err != nil || prefix.Addr().Is4In6() { // ::ffff:10.0.0.0/104 would contain nothing: addresses are unmapped
+			return nil, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8 or fc00::/7", item)
+		}
+		ranges = append(ranges, prefix.Masked())
+	}
+	return ranges, nil
+}

@@ -1,0 +1,50 @@
+package probe_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/probe"
+	"riverwatch/probe/hostile"
+)
+
+// TestProbeOfHostileServers runs the list "response".
+func TestProbeOfHostileServers(t *testing.T) {
+	t.Parallel()
+	named := hostile.Named()
+
+	for _, row := range corpus(t, "response") {
+		t.Run(row["id"], func(t *testing.T) {
+			t.Parallel()
+			start := named[row["server"]]
+			if row["kind"] == "raw" {
+				answer := []byte(decode(t, row["server"]))
+				start = func(tb testing.TB) string { return hostile.Raw(tb, answer) }
+			}
+			require.NotNil(t, start, "no server %s", row["server"])
+
+			timeout := 10 * time.Second
+			if strings.HasPrefix(row["expect"], "timeout_") {
+				timeout = time.Second
+			}
+			result := probeURL(t, start(t), within(timeout))
+
+			require.Equal(t, row["expect"], string(result.Outcome), result.Error)
+			require.Equal(t, row["status"], statusText(result.HTTPStatus))
+			require.Less(t, result.Total, timeout+time.Second)
+			require.Equal(t, result.Outcome.Good(), result.Error == "")
+			require.Equal(t, probe.CleanText(result.Error), result.Error)
+		})
+	}
+}
+
+func statusText(status *int) string {
+	if status == nil {
+		return ""
+	}
+	return strconv.Itoa(*status)
+}
