@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -26,18 +27,18 @@ const (
 
 // TroubleOf sorts an error.
 func TroubleOf(err error) Trouble {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
-		return troubleOfCode(pgErr.Code)
-	}
 	var connectErr *pgconn.ConnectError
+	var pgErr *pgconn.PgError
 	var netErr net.Error
 	switch {
 	case err == nil, errors.Is(err, context.Canceled):
 		return TroubleNone
-	case errors.As(err, &connectErr), errors.As(err, &netErr), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, net.ErrClosed), pgconn.SafeToRetry(err), strings.Contains(err.Error(), "unexpected EOF"),
-		strings.Contains(err.Error(), "conn closed"):
+	case errors.As(err, &connectErr): // whatever the server said: it starts, it is full, its database is not there yet
+		return TroubleAway
+	case errors.As(err, &pgErr):
+		return troubleOfCode(pgErr.Code)
+	case errors.As(err, &netErr), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed), pgconn.SafeToRetry(err):
 		return TroubleAway
 	default:
 		return TroubleNone
@@ -47,6 +48,8 @@ func TroubleOf(err error) Trouble {
 func troubleOfCode(code string) Trouble {
 	switch {
 	case slices.Contains([]string{"40001", "40P01", "55P03", "57014"}, code):
+		return TroubleRetry
+	case code == "25P03", code == "25P04": // open for too long: this process stood still
 		return TroubleRetry
 	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "25006",
 		strings.HasPrefix(code, "58"):

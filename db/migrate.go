@@ -3,7 +3,9 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -32,13 +34,20 @@ func (v Versions) Current() bool {
 }
 
 // MigrateUp brings a database up to this program's schema, River's included. Chunks of the log made from now on hold
-// logChunk. However many processes call it at once, they do so one after the other.
+// logChunk. However many processes call it at once, they do so one after the other. A schema that a newer program made
+// stays as it is.
 func MigrateUp(ctx context.Context, url string, logChunk time.Duration, logger *slog.Logger) error {
 	return withMigrators(ctx, url, logger, func(m *migrators) error {
 		if _, err := m.river.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 			return fmt.Errorf("migrate River's schema up: %w", err)
 		}
-		if err := m.tern.Migrate(ctx); err != nil {
+		version, err := m.tern.GetCurrentVersion(ctx)
+		if err != nil {
+			return fmt.Errorf("get the schema's version: %w", err)
+		}
+		if int(version) > len(m.tern.Migrations) {
+			logger.WarnContext(ctx, "the database's schema is newer than this program", slog.Int("version", int(version)))
+		} else if err := m.tern.Migrate(ctx); err != nil {
 			return fmt.Errorf("migrate up: %w", err)
 		}
 		if err := New(m.conn).SetLogChunk(ctx, logChunk.Seconds()); err != nil {
@@ -71,16 +80,10 @@ func MigrateDown(ctx context.Context, url string, steps int, logger *slog.Logger
 
 // SchemaVersions reads the versions of a database's schema; those of a database that was never migrated are 0.
 func SchemaVersions(ctx context.Context, pool *pgxpool.Pool) (Versions, error) {
-	river, err := rivermigrate.New(riverpgxv5.New(pool), nil)
+	versions, err := wantedVersions()
 	if err != nil {
-		return Versions{}, fmt.Errorf("load River's migrations: %w", err)
+		return Versions{}, err
 	}
-	ours, err := fs.Glob(schemaFiles, "schema/*.sql")
-	if err != nil {
-		return Versions{}, fmt.Errorf("load the migrations: %w", err)
-	}
-	versions := Versions{RiverwatchWanted: len(ours), RiverWanted: len(river.AllVersions())}
-
 	row, err := New(pool).SchemaVersions(ctx)
 	if IsCode(err, "42P01") { // no such table
 		return versions, nil
@@ -90,6 +93,28 @@ func SchemaVersions(ctx context.Context, pool *pgxpool.Pool) (Versions, error) {
 	}
 	versions.Riverwatch, versions.River = row.Riverwatch, row.River
 	return versions, nil
+}
+
+func wantedVersions() (Versions, error) {
+	river, riverErr := rivermigrate.New(riverpgxv5.New(nil), nil)
+	files, filesErr := fs.ReadDir(schemaFiles, "schema")
+	if err := errors.Join(riverErr, filesErr); err != nil {
+		return Versions{}, fmt.Errorf("load the migrations: %w", err)
+	}
+	return Versions{RiverwatchWanted: len(files), RiverWanted: len(river.AllVersions())}, nil
+}
+
+// SchemaHash names what MigrateUp makes, in 16 hexadecimal digits: another one with each change of a migration.
+func SchemaHash() (string, error) {
+	versions, err := wantedVersions()
+	hash := fnv.New64a()
+	fmt.Fprintln(hash, versions)
+	err = errors.Join(err, fs.WalkDir(schemaFiles, "schema", func(path string, _ fs.DirEntry, _ error) error {
+		content, _ := fs.ReadFile(schemaFiles, path) // none: a folder
+		fmt.Fprintln(hash, path, len(content), string(content))
+		return nil
+	}))
+	return fmt.Sprintf("%016x", hash.Sum64()), err
 }
 
 type migrators struct {
@@ -105,6 +130,7 @@ func withMigrators(ctx context.Context, url string, logger *slog.Logger, use fun
 	if err != nil {
 		return fmt.Errorf("parse the database's URL: %w", err)
 	}
+	config.MaxConns = 2 // ours, with the lock, and River's
 	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, _ *pgconn.Notice) {}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

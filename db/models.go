@@ -36,7 +36,7 @@ type Monitor struct {
 	Tags                 []string
 }
 
-// What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds).
+// What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds). Where both are the same, nothing is, but the one slot may have been at work when the promise was withdrawn.
 type MonitorSchedule struct {
 	MonitorID       int64
 	FromAt          time.Time

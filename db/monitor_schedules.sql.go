@@ -30,7 +30,7 @@ DELETE FROM monitor_schedules
 WHERE monitor_id = $1 AND until_at IS NULL
 `
 
-// DropSchedule removes a promise none of whose slots has come.
+// DropSchedule removes a promise whose first slot has not come.
 func (q *Queries) DropSchedule(ctx context.Context, monitorID int64) error {
 	_, err := q.db.Exec(ctx, dropSchedule, monitorID)
 	return err
@@ -119,13 +119,13 @@ func (q *Queries) OpenSchedules(ctx context.Context, arg OpenSchedulesParams) er
 
 const shortestInterval = `-- name: ShortestInterval :one
 SELECT coalesce(min(interval_seconds), 0)::integer FROM monitor_schedules
-WHERE monitor_id = $1 AND from_at < $2::timestamptz AND (until_at IS NULL OR until_at >= $3)
+WHERE monitor_id = $1 AND from_at < $2::timestamptz AND (until_at IS NULL OR until_at >= $3::timestamptz)
 `
 
 type ShortestIntervalParams struct {
 	MonitorID int64
 	Until     time.Time
-	Since     *time.Time
+	Since     time.Time
 }
 
 // ShortestInterval is the shortest interval at which a monitor was scheduled in a range.

@@ -191,7 +191,7 @@ WHERE
     AND ($3::text IS NULL OR monitors.tags @> ARRAY[$3::text])
     AND ($4::text IS NULL OR monitors.name ILIKE $4 OR monitors.url ILIKE $4)
 ORDER BY monitors.id
-LIMIT $5
+LIMIT $5::integer
 `
 
 type ListMonitorsByIDParams struct {
@@ -199,7 +199,7 @@ type ListMonitorsByIDParams struct {
 	Status   *string
 	Tag      *string
 	Pattern  *string
-	PageSize int32
+	PageSize int
 }
 
 type ListMonitorsByIDRow struct {
@@ -272,7 +272,7 @@ WHERE
     AND ($4::text IS NULL OR monitors.tags @> ARRAY[$4::text])
     AND ($5::text IS NULL OR monitors.name ILIKE $5 OR monitors.url ILIKE $5)
 ORDER BY monitors.name, monitors.id
-LIMIT $6
+LIMIT $6::integer
 `
 
 type ListMonitorsByNameParams struct {
@@ -281,7 +281,7 @@ type ListMonitorsByNameParams struct {
 	Status    *string
 	Tag       *string
 	Pattern   *string
-	PageSize  int32
+	PageSize  int
 }
 
 type ListMonitorsByNameRow struct {
@@ -351,7 +351,7 @@ WHERE
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= $3 AND id < $4
 ORDER BY id
-LIMIT $5
+LIMIT $5::integer
 `
 
 type ListRoundMonitorsParams struct {
@@ -359,7 +359,7 @@ type ListRoundMonitorsParams struct {
 	Phase           int
 	SinceID         int64
 	UntilID         int64
-	PageSize        int32
+	PageSize        int
 }
 
 // ListRoundMonitors gives the active monitors of a round with ids from since_id until before until_id.

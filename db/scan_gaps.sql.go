@@ -12,18 +12,19 @@ import (
 
 const declareGap = `-- name: DeclareGap :execrows
 INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT
-    $1::integer, $2::integer, $3::timestamptz, $4::timestamptz, $5::text,
-    $6::timestamptz
+SELECT gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot, gap.reason, gap.declared_at
+FROM (
+    SELECT
+        $1::integer AS interval_seconds,
+        $2::integer AS phase,
+        $3::timestamptz AS from_slot,
+        $4::timestamptz AS to_slot,
+        $5::text AS reason,
+        $6::timestamptz AS declared_at
+) AS gap
 WHERE EXISTS (
-    SELECT 1 FROM monitor_schedules AS s
-    WHERE
-        s.interval_seconds = $1 AND s.phase = $2
-        AND s.from_at <= $4 AND (s.until_at IS NULL OR s.until_at > $3)
-        AND NOT EXISTS (
-            SELECT 1 FROM monitor_log AS l
-            WHERE l.slot = $4 AND l.monitor_id = s.monitor_id
-        )
+    SELECT 1 FROM unaccounted_slots(gap.from_slot, gap.to_slot + INTERVAL '1 second') AS u
+    WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
 )
 ON CONFLICT DO NOTHING
 `
@@ -38,7 +39,7 @@ type DeclareGapParams struct {
 }
 
 // DeclareGap declares the slots of an interval and phase from from_slot to to_slot, both included, if any of them was
-// promised and has no row.
+// promised and has neither a row nor a gap.
 func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, error) {
 	result, err := q.db.Exec(ctx, declareGap,
 		arg.IntervalSeconds,
@@ -57,29 +58,31 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec
 INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    $1::integer, $2::integer, unnest($3::bigint[]), $4::timestamptz, $4::timestamptz,
-    $5::text, $6::timestamptz
+    $1::integer, $2::integer, m.id, $3::timestamptz, $3::timestamptz, $4::text,
+    $5::timestamptz
+FROM unnest($6::bigint[]) AS m (id)
+WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = m.id)
 ON CONFLICT DO NOTHING
 `
 
 type DeclareMonitorGapsParams struct {
 	IntervalSeconds int
 	Phase           int
-	MonitorIDs      []int64
 	Slot            time.Time
 	Reason          string
 	At              time.Time
+	MonitorIDs      []int64
 }
 
-// DeclareMonitorGaps declares one slot of these monitors.
+// DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
 func (q *Queries) DeclareMonitorGaps(ctx context.Context, arg DeclareMonitorGapsParams) error {
 	_, err := q.db.Exec(ctx, declareMonitorGaps,
 		arg.IntervalSeconds,
 		arg.Phase,
-		arg.MonitorIDs,
 		arg.Slot,
 		arg.Reason,
 		arg.At,
+		arg.MonitorIDs,
 	)
 	return err
 }

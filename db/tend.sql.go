@@ -36,6 +36,7 @@ WHERE
             AND (j.args ->> 'interval')::integer = m.interval_seconds
             AND (j.args ->> 'phase')::integer = m.phase
     )
+ORDER BY m.interval_seconds, m.phase
 `
 
 type ListDeadChainsRow struct {
@@ -69,7 +70,6 @@ SELECT
     u.interval_seconds::integer AS interval_seconds,
     u.phase::integer AS phase,
     u.slot::timestamptz AS slot,
-    count(*) AS monitors,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE
@@ -92,7 +92,6 @@ type ListUnaccountedSlotsRow struct {
 	IntervalSeconds int
 	Phase           int
 	Slot            time.Time
-	Monitors        int64
 	Live            bool
 }
 
@@ -111,7 +110,6 @@ func (q *Queries) ListUnaccountedSlots(ctx context.Context, arg ListUnaccountedS
 			&i.IntervalSeconds,
 			&i.Phase,
 			&i.Slot,
-			&i.Monitors,
 			&i.Live,
 		); err != nil {
 			return nil, err
@@ -136,11 +134,12 @@ func (q *Queries) SetTendProgress(ctx context.Context, checkedUntil time.Time) e
 
 const startTendProgress = `-- name: StartTendProgress :exec
 INSERT INTO tend_progress (checked_until)
-SELECT coalesce(min(from_at), $1::timestamptz) FROM monitor_schedules
+SELECT least(min(from_at), $1::timestamptz)::timestamptz FROM monitor_schedules
 ON CONFLICT DO NOTHING
 `
 
-// StartTendProgress notes since when there is something to compare, unless that is noted.
+// StartTendProgress notes since when there is something to compare, unless that is noted: since the first promise, or
+// at the latest since at.
 func (q *Queries) StartTendProgress(ctx context.Context, at time.Time) error {
 	_, err := q.db.Exec(ctx, startTendProgress, at)
 	return err

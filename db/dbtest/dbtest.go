@@ -1,15 +1,14 @@
-// Package dbtest gives a test a database of its own, migrated and empty, and rows to put in it.
+// Package dbtest gives a test a database of its own, migrated and empty, and monitors to put in it.
 package dbtest
 
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,30 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db"
+	"riverwatch/uptime"
 )
 
-// New gives a pool on a migrated database, which goes with the test. It is a clone of a template that no one may
-// connect to: a session there, TimescaleDB's scheduler's for one, would make cloning fail.
+// New gives a pool on a migrated database, which goes with the test.
 func New(t testing.TB) *pgxpool.Pool {
 	t.Helper()
-	return open(t, URL(t))
+	return Open(t, URL(t))
 }
 
-// URL is [New] for those who connect themselves.
-func URL(t testing.TB) string {
-	t.Helper()
-	name, err := template()
-	require.NoError(t, err)
-	return create(t, " TEMPLATE "+name)
-}
-
-// EmptyURL gives the URL of a database that was never migrated.
-func EmptyURL(t testing.TB) string {
-	t.Helper()
-	return create(t, " TEMPLATE template0")
-}
-
-func open(t testing.TB, databaseURL string) *pgxpool.Pool {
+// Open gives a pool on a database, as the program opens it, until the test ends.
+func Open(t testing.TB, databaseURL string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := db.Open(context.Background(), databaseURL, 10)
 	require.NoError(t, err)
@@ -49,47 +35,39 @@ func open(t testing.TB, databaseURL string) *pgxpool.Pool {
 	return pool
 }
 
-func create(t testing.TB, options string) string {
+// URL is [New] for those who connect themselves.
+func URL(t testing.TB) string {
 	t.Helper()
-	name := "test_" + strings.ToLower(rand.Text())
+	name, err := template()
+	require.NoError(t, err)
+	return create(t, name)
+}
+
+// EmptyURL gives the URL of a database that was never migrated.
+func EmptyURL(t testing.TB) string {
+	t.Helper()
+	return create(t, "template0")
+}
+
+func create(t testing.TB, template string) string {
+	t.Helper()
+	name := testPrefix(time.Now()) + strings.ToLower(rand.Text())
 	ctx := context.Background() // the test's own ends before its cleanup
-	require.NoError(t, admin(ctx, "CREATE DATABASE "+name+options))
+	require.NoError(t, admin(ctx, "CREATE DATABASE "+name+" TEMPLATE "+template))
 	t.Cleanup(func() { require.NoError(t, admin(ctx, "DROP DATABASE "+name+" WITH (FORCE)")) })
 	databaseURL, err := urlOf(name)
 	require.NoError(t, err)
 	return databaseURL
 }
 
-// template makes the template once per process; a test binary is a process, so there are few.
-var template = sync.OnceValues(func() (name string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	name = "template_" + strings.ToLower(rand.Text())
-	if err := admin(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-		return "", err
-	}
-	databaseURL, err := urlOf(name)
-	if err != nil {
-		return "", err
-	}
-	if err := db.MigrateUp(ctx, databaseURL, 6*time.Hour, slog.New(slog.DiscardHandler)); err != nil {
-		return "", err
-	}
-	if err := admin(ctx, "ALTER DATABASE "+name+" ALLOW_CONNECTIONS false"); err != nil {
-		return "", err
-	}
-	return name, admin(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
-})
+// testPrefix begins the names of the databases of tests that run on a day, so that those of killed tests can be told.
+func testPrefix(at time.Time) string { return "test_" + at.UTC().Format("20060102") + "_" }
 
 // admin runs a statement on the server's first database.
 func admin(ctx context.Context, sql string) error {
-	databaseURL, err := serverURL()
+	conn, err := connect(ctx)
 	if err != nil {
 		return err
-	}
-	conn, err := pgx.Connect(ctx, databaseURL)
-	if err != nil {
-		return fmt.Errorf("connect to the test server: %w", err)
 	}
 	defer conn.Close(ctx) //nolint:errcheck // nothing is lost
 	if _, err := conn.Exec(ctx, sql); err != nil {
@@ -98,10 +76,23 @@ func admin(ctx context.Context, sql string) error {
 	return nil
 }
 
+// connect connects to the server's first database.
+func connect(ctx context.Context) (*pgx.Conn, error) {
+	databaseURL, err := serverURL()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the test server: %w", err)
+	}
+	return conn, nil
+}
+
 func serverURL() (string, error) {
 	databaseURL := os.Getenv("TEST_DATABASE_URL")
 	if databaseURL == "" {
-		return "", fmt.Errorf("TEST_DATABASE_URL names no server: run the tests with `make test`, which starts one")
+		return "", errors.New("TEST_DATABASE_URL names no server: run the tests with `make test`, which starts one")
 	}
 	return databaseURL, nil
 }
@@ -117,4 +108,38 @@ func urlOf(database string) (string, error) {
 	}
 	parsed.Path = "/" + database
 	return parsed.String(), nil
+}
+
+// Monitor gives a monitor of an interval and phase, without state, schedule or jobs. Its URL is its own.
+func Monitor(t require.TestingT, conn db.DBTX, interval, phase int) db.Monitor {
+	ctx := context.Background()
+	ids, err := db.New(conn).NextMonitorIDs(ctx, 1)
+	require.NoError(t, err)
+	var monitor db.Monitor
+	db.New(conn).CreateMonitors(ctx, []db.CreateMonitorsParams{{
+		ID: ids[0], Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
+		IntervalSeconds: interval, Phase: phase, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
+		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
+		At: time.Now(),
+	}}).QueryRow(func(_ int, row db.Monitor, rowErr error) { monitor, err = row, rowErr })
+	require.NoError(t, err)
+	return monitor
+}
+
+// Scan gives a good scan of a monitor at a slot, for its round. It is not in the log yet.
+func Scan(monitorID int64, slot time.Time) db.Scan {
+	return db.Scan{
+		Slot: slot.UTC(), MonitorID: monitorID, TotalUS: 1000, MonitorVersion: 1, Outcome: uptime.OK, Reason: "round",
+		Worker: "test",
+	}
+}
+
+// Insert writes scans to the log.
+func Insert(t require.TestingT, conn db.DBTX, scans ...db.Scan) {
+	params := make([]db.CopyScansParams, len(scans))
+	for i, scan := range scans {
+		params[i] = db.CopyScansParams(scan)
+	}
+	_, err := db.New(conn).CopyScans(context.Background(), params)
+	require.NoError(t, err)
 }

@@ -29,7 +29,7 @@ WHERE monitor_id = @monitor_id AND until_at IS NULL;
 UPDATE monitor_schedules SET until_at = @until_at::timestamptz
 WHERE monitor_id = @monitor_id AND until_at IS NULL;
 
--- DropSchedule removes a promise none of whose slots has come.
+-- DropSchedule removes a promise whose first slot has not come.
 -- name: DropSchedule :exec
 DELETE FROM monitor_schedules
 WHERE monitor_id = @monitor_id AND until_at IS NULL;
@@ -37,4 +37,4 @@ WHERE monitor_id = @monitor_id AND until_at IS NULL;
 -- ShortestInterval is the shortest interval at which a monitor was scheduled in a range.
 -- name: ShortestInterval :one
 SELECT coalesce(min(interval_seconds), 0)::integer FROM monitor_schedules
-WHERE monitor_id = @monitor_id AND from_at < @until::timestamptz AND (until_at IS NULL OR until_at >= @since);
+WHERE monitor_id = @monitor_id AND from_at < @until::timestamptz AND (until_at IS NULL OR until_at >= @since::timestamptz);

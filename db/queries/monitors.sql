@@ -77,7 +77,7 @@ WHERE
     AND (sqlc.narg(tag)::text IS NULL OR monitors.tags @> ARRAY[sqlc.narg(tag)::text])
     AND (sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern))
 ORDER BY monitors.id
-LIMIT @page_size;
+LIMIT @page_size::integer;
 
 -- ListMonitorsByName pages through the monitors in the order of their names, then ids.
 -- name: ListMonitorsByName :many
@@ -91,7 +91,7 @@ WHERE
     AND (sqlc.narg(tag)::text IS NULL OR monitors.tags @> ARRAY[sqlc.narg(tag)::text])
     AND (sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern))
 ORDER BY monitors.name, monitors.id
-LIMIT @page_size;
+LIMIT @page_size::integer;
 
 -- ListRoundMonitors gives the active monitors of a round with ids from since_id until before until_id.
 -- name: ListRoundMonitors :many
@@ -101,7 +101,7 @@ WHERE
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= @since_id AND id < @until_id
 ORDER BY id
-LIMIT @page_size;
+LIMIT @page_size::integer;
 
 -- ListUnscannedRoundMonitors is ListRoundMonitors without those that have a row for the slot.
 -- name: ListUnscannedRoundMonitors :many

@@ -1,26 +1,29 @@
 -- DeclareGap declares the slots of an interval and phase from from_slot to to_slot, both included, if any of them was
--- promised and has no row.
+-- promised and has neither a row nor a gap.
 -- name: DeclareGap :execrows
 INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT
-    @interval_seconds::integer, @phase::integer, @from_slot::timestamptz, @to_slot::timestamptz, @reason::text,
-    @at::timestamptz
+SELECT gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot, gap.reason, gap.declared_at
+FROM (
+    SELECT
+        @interval_seconds::integer AS interval_seconds,
+        @phase::integer AS phase,
+        @from_slot::timestamptz AS from_slot,
+        @to_slot::timestamptz AS to_slot,
+        @reason::text AS reason,
+        @at::timestamptz AS declared_at
+) AS gap
 WHERE EXISTS (
-    SELECT 1 FROM monitor_schedules AS s
-    WHERE
-        s.interval_seconds = @interval_seconds AND s.phase = @phase
-        AND s.from_at <= @to_slot AND (s.until_at IS NULL OR s.until_at > @from_slot)
-        AND NOT EXISTS (
-            SELECT 1 FROM monitor_log AS l
-            WHERE l.slot = @to_slot AND l.monitor_id = s.monitor_id
-        )
+    SELECT 1 FROM unaccounted_slots(gap.from_slot, gap.to_slot + INTERVAL '1 second') AS u
+    WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
 )
 ON CONFLICT DO NOTHING;
 
--- DeclareMonitorGaps declares one slot of these monitors.
+-- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
 -- name: DeclareMonitorGaps :exec
 INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    @interval_seconds::integer, @phase::integer, unnest(@monitor_ids::bigint[]), @slot::timestamptz, @slot::timestamptz,
-    @reason::text, @at::timestamptz
+    @interval_seconds::integer, @phase::integer, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
+    @at::timestamptz
+FROM unnest(@monitor_ids::bigint[]) AS m (id)
+WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = m.id)
 ON CONFLICT DO NOTHING;

@@ -11,12 +11,14 @@ WHERE
             AND j.args ->> 'part' IS NULL
             AND (j.args ->> 'interval')::integer = m.interval_seconds
             AND (j.args ->> 'phase')::integer = m.phase
-    );
+    )
+ORDER BY m.interval_seconds, m.phase;
 
--- StartTendProgress notes since when there is something to compare, unless that is noted.
+-- StartTendProgress notes since when there is something to compare, unless that is noted: since the first promise, or
+-- at the latest since at.
 -- name: StartTendProgress :exec
 INSERT INTO tend_progress (checked_until)
-SELECT coalesce(min(from_at), @at::timestamptz) FROM monitor_schedules
+SELECT least(min(from_at), @at::timestamptz)::timestamptz FROM monitor_schedules
 ON CONFLICT DO NOTHING;
 
 -- GetTendProgressForUpdate also keeps a second tend waiting.
@@ -35,7 +37,6 @@ SELECT
     u.interval_seconds::integer AS interval_seconds,
     u.phase::integer AS phase,
     u.slot::timestamptz AS slot,
-    count(*) AS monitors,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE

@@ -58,10 +58,10 @@ CREATE TABLE monitor_schedules (
     interval_seconds integer NOT NULL,
     phase integer NOT NULL,
     PRIMARY KEY (monitor_id, from_at),
-    CHECK (until_at > from_at)
+    CHECK (until_at >= from_at)
 );
 
-COMMENT ON TABLE monitor_schedules IS 'What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds).';
+COMMENT ON TABLE monitor_schedules IS 'What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds). Where both are the same, nothing is, but the one slot may have been at work when the promise was withdrawn.';
 
 CREATE UNIQUE INDEX monitor_schedules_open ON monitor_schedules (monitor_id) WHERE until_at IS NULL;
 

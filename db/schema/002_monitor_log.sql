@@ -46,7 +46,7 @@ CREATE TABLE scan_gaps (
 
 COMMENT ON TABLE scan_gaps IS 'Promised slots that were not scanned, declared: those of interval_seconds and phase from from_slot to to_slot, both included.';
 COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval and phase that has no row in monitor_log for the slot.';
-COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran. worker_lost: the worker died with the scan open. overloaded: no probe was free in time. internal_error: a fault of ours. unaccounted: found missing by tend.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase, to_slot);
 

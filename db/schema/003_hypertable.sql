@@ -2,7 +2,12 @@
 
 CREATE EXTENSION IF NOT EXISTS timescaledb;
 
-SELECT create_hypertable('monitor_log', by_range('slot', INTERVAL '6 hours'), create_default_indexes => false);
+SELECT create_hypertable(
+    'monitor_log',
+    by_range('slot', INTERVAL '6 hours'),
+    create_default_indexes => false,
+    migrate_data => true -- there are rows after a way down and up again
+);
 
 -- set_log_chunk sets how much time a chunk made from now on holds.
 CREATE FUNCTION set_log_chunk(width interval) RETURNS void

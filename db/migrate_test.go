@@ -1,0 +1,220 @@
+package db_test
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+)
+
+const chunk = 6 * time.Hour
+
+var discard = slog.New(slog.DiscardHandler)
+
+func versions(t *testing.T, pool *pgxpool.Pool) db.Versions {
+	t.Helper()
+	v, err := db.SchemaVersions(t.Context(), pool)
+	require.NoError(t, err)
+	return v
+}
+
+func count(t *testing.T, pool *pgxpool.Pool, from string) (n int) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM "+from).Scan(&n))
+	return n
+}
+
+func TestMigrations(t *testing.T) {
+	t.Parallel()
+
+	t.Run("AnEmptyDatabaseGoesUpAndDownAndUp", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		pool := dbtest.Open(t, databaseURL)
+
+		never := versions(t, pool)
+		require.Zero(t, never.Riverwatch)
+		require.Zero(t, never.River)
+		require.False(t, never.Current())
+
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		current := versions(t, pool)
+		require.True(t, current.Current())
+		require.Equal(t, 4, current.Riverwatch)
+		require.Equal(t, 4, current.RiverwatchWanted)
+		require.Equal(t, current.RiverWanted, current.River)
+
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 1, discard))
+		one := versions(t, pool)
+		require.Equal(t, 3, one.Riverwatch)
+		require.NotZero(t, one.River, "River's goes only with the last of ours")
+		require.False(t, one.Current())
+
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 100, discard))
+		require.Equal(t, never, versions(t, pool))
+		const leftovers = `pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')
+			AND relname <> 'schema_version'`
+		require.Zero(t, count(t, pool, leftovers))
+		require.Zero(t, count(t, pool, `pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE '%slot%'`))
+		require.Zero(t, count(t, pool, `pg_type WHERE typname = 'river_job_state'`))
+
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		require.True(t, versions(t, pool).Current())
+	})
+
+	t.Run("RowsSurviveTheWayDownAsFarAsTheirTablesDo", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		monitor := dbtest.Monitor(t, pool, 60, 7)
+		slot := time.Unix(1_790_000_047, 0).UTC()
+		asked := dbtest.Scan(monitor.ID, slot.Add(1500*time.Millisecond))
+		asked.Reason = "asked"
+		dbtest.Insert(t, pool, dbtest.Scan(monitor.ID, slot), dbtest.Scan(monitor.ID, slot.Add(24*time.Hour)), asked)
+		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
+			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []int{7},
+		}))
+
+		// The log as a plain table, and no functions.
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 2, discard))
+		require.Equal(t, 3, count(t, pool, "monitor_log"))
+		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
+		require.Equal(t, 2, count(t, pool, "pg_indexes WHERE indexname IN ('monitor_log_pkey', 'monitor_log_outside_rounds')"))
+
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		require.True(t, versions(t, pool).Current())
+		require.Equal(t, 1, count(t, pool, "timescaledb_information.hypertables WHERE hypertable_name = 'monitor_log'"))
+		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, slot, slot.Add(25*time.Hour), 10)
+		require.NoError(t, err)
+		require.Len(t, scans, 3)
+
+		// Without the log.
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 3, discard))
+		require.Equal(t, 1, count(t, pool, "monitors"))
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		require.Zero(t, count(t, pool, "monitor_log"))
+		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
+	})
+
+	t.Run("CutOffAtAnyPointTheNextStartFinishes", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		pool := dbtest.Open(t, databaseURL)
+		proxy, proxied := dbtest.NewProxy(t, databaseURL)
+		// Each start gets a little further than the one before, and finds what that one left.
+		require.Greater(t, cuts(t, proxy, func() error { return db.MigrateUp(t.Context(), proxied, chunk, discard) }), 20)
+		require.True(t, versions(t, pool).Current())
+		require.Greater(t, cuts(t, proxy, func() error { return db.MigrateDown(t.Context(), proxied, 4, discard) }), 20)
+		require.Zero(t, versions(t, pool).River)
+
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		require.True(t, versions(t, pool).Current())
+	})
+
+	t.Run("TenProcessesAtOnce", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		var all errgroup.Group
+		for range 10 {
+			all.Go(func() error { return db.MigrateUp(t.Context(), databaseURL, chunk, discard) })
+		}
+		require.NoError(t, all.Wait())
+		require.True(t, versions(t, dbtest.Open(t, databaseURL)).Current())
+	})
+
+	t.Run("ASmallPoolInTheURLDoesNotLockItselfOut", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL+"&pool_max_conns=1", chunk, discard))
+	})
+
+	t.Run("TheChunkIsASetting", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, time.Hour, discard))
+
+		at := time.Date(2026, 5, 1, 10, 30, 0, 0, time.UTC)
+		require.NoError(t, db.New(pool).MakeLogChunks(t.Context(), at))
+		require.NoError(t, db.New(pool).MakeLogChunks(t.Context(), at.Add(time.Minute)), "again")
+		rows, err := pool.Query(t.Context(),
+			"SELECT range_start FROM timescaledb_information.chunks WHERE hypertable_name = 'monitor_log' ORDER BY 1")
+		require.NoError(t, err)
+		var starts []string
+		for rows.Next() {
+			var start time.Time
+			require.NoError(t, rows.Scan(&start))
+			starts = append(starts, start.UTC().Format(time.TimeOnly))
+		}
+		require.NoError(t, rows.Err())
+		require.Equal(t, []string{"11:00:00", "12:00:00"}, starts)
+		require.Zero(t, count(t, pool, "monitor_log"), "the rows that made them are gone")
+	})
+
+	t.Run("AnOlderProgramRunsOnANewerSchema", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		_, err := pool.Exec(t.Context(), "UPDATE schema_version SET version = version + 1")
+		require.NoError(t, err)
+
+		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
+		newer := versions(t, pool)
+		require.Equal(t, 5, newer.Riverwatch)
+		require.True(t, newer.Current())
+		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, 1, discard), "current version 5",
+			"how to undo it is not known here")
+	})
+
+	t.Run("ErrorsSayWhatFailed", func(t *testing.T) {
+		t.Parallel()
+		err := db.MigrateUp(t.Context(), "postgres://%zz", chunk, discard)
+		require.ErrorContains(t, err, "parse the database's URL")
+
+		err = db.MigrateUp(t.Context(), "postgres://riverwatch@127.0.0.1:1/none?sslmode=disable", chunk, discard)
+		require.ErrorContains(t, err, "connect to the database")
+		require.Equal(t, db.TroubleAway, db.TroubleOf(err))
+
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		_, err = pool.Exec(t.Context(), "CREATE VIEW keeps AS SELECT id FROM monitors")
+		require.NoError(t, err)
+		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, 4, discard), "migrate down: ")
+		require.Equal(t, 1, versions(t, pool).Riverwatch, "each migration is undone whole or not at all")
+
+		pool.Close()
+		_, err = db.SchemaVersions(t.Context(), pool)
+		require.ErrorContains(t, err, "get the schema's versions")
+	})
+}
+
+func TestSchemaHash(t *testing.T) {
+	t.Parallel()
+	hash, err := db.SchemaHash()
+	require.NoError(t, err)
+	require.Regexp(t, "^[0-9a-f]{16}$", hash)
+	again, err := db.SchemaHash()
+	require.NoError(t, err)
+	require.Equal(t, hash, again)
+}
+
+// cuts does something again and again, cut off from the database each time a little later, until it is done in time, and
+// gives the number of cuts.
+func cuts(t *testing.T, proxy *dbtest.Proxy, do func() error) (n int) {
+	t.Helper()
+	for after := 1; ; after += 1 + after/10 {
+		proxy.CutAfter(after)
+		err := do()
+		if proxy.CutAfter(0) {
+			require.NoError(t, err)
+			return n
+		}
+		n++
+	}
+}
