@@ -1,0 +1,176 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/uptime"
+)
+
+// Whatever is done is cut off from the database at every point in turn, in the middle of a statement or between the commit
+// and its acknowledgement: all of it has happened then, or nothing.
+func TestCutOffAtAnyPoint(t *testing.T) {
+	t.Parallel()
+	direct := newProcessOn(t, dbtest.New(t), &tally{}, jobs.Limits{Probes: 10, ProbesPerHost: 10})
+	proxy, databaseURL := dbtest.NewProxy(t, direct.pool.Config().ConnString())
+	p := newProcessOn(t, dbtest.Open(t, databaseURL), &tally{}, jobs.Limits{Probes: 10, ProbesPerHost: 10})
+	ctx := t.Context()
+
+	// cuts does something again and again, each time with the cut a little later, until it is done in time.
+	cuts := func(prepare func(), do func() error, check func(err error)) {
+		beg := time.Now()
+		for after := 1; ; after++ {
+			require.Less(t, after, 300, "it comes to no end")
+			prepare()
+			p.pool.Reset()
+			proxy.CutAfter(after)
+			err := do()
+			done := proxy.CutAfter(0)
+			if done {
+				require.NoError(t, err)
+			}
+			check(err)
+			if done {
+				t.Log(after, time.Since(beg))
+				require.Greater(t, after, 5)
+				return
+			}
+		}
+	}
+	count := func(sql string, args ...any) int {
+		return one[int](t, direct, "SELECT count(*)::int FROM "+sql, args...)
+	}
+	// What always holds of monitors.
+	requireWhole := func() {
+		require.Zero(t, count("monitors AS m WHERE NOT EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id)"))
+		require.Zero(t, count(`monitors AS m FULL JOIN (SELECT * FROM monitor_schedules WHERE until_at IS NULL) AS s ON s.monitor_id = m.id
+			WHERE (m.deleted_at IS NULL AND m.paused_at IS NULL) <> (s.monitor_id IS NOT NULL)
+				OR (m.interval_seconds, m.phase) <> (s.interval_seconds, s.phase)`), "active and promised are one")
+		require.Zero(t, count(`monitor_schedules AS s WHERE until_at IS NULL AND NOT EXISTS (SELECT 1 FROM river_job AS j
+			WHERE j.kind = 'round' AND j.args ->> 'interval' = s.interval_seconds::text AND j.args ->> 'phase' = s.phase::text
+				AND (j.args ->> 'slot')::timestamptz = s.from_at)`), "what is promised has its round")
+		require.Zero(t, count("monitors AS m WHERE paused_at IS NOT NULL AND EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id AND status <> 'paused')"))
+	}
+
+	// Monitors, one after the other: each cut meets a new one.
+	n := 0
+	var monitor db.Monitor
+	cuts(func() { n++ }, func() error {
+		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{config(url("cut/%d", n), 60), config(url("cut/more/%d", n), 3600)}, false, noon)
+		return err
+	}, func(error) {
+		requireWhole()
+		require.Contains(t, []int{0, 2}, count("monitors WHERE url IN ($1, $2)", url("cut/%d", n), url("cut/more/%d", n)))
+	})
+	create := func() {
+		n++
+		monitor = direct.create(t, config(url("cut/%d", n), 60))
+	}
+	for name, change := range map[string]func(*jobs.MonitorConfig){
+		"interval": func(c *jobs.MonitorConfig) { c.IntervalSeconds = 90 },
+		"pause":    func(c *jobs.MonitorConfig) { c.Enabled = false },
+		"expect":   func(c *jobs.MonitorConfig) { c.AcceptedStatuses = []string{"404"} },
+	} {
+		cuts(create, func() error {
+			_, err := jobs.EditMonitor(ctx, p.pool, p.queue, monitor.ID, edit(change), noon.Add(time.Second))
+			return err
+		}, func(err error) {
+			requireWhole()
+			edited, getErr := db.New(direct.pool).GetMonitor(ctx, monitor.ID)
+			require.NoError(t, getErr)
+			if err == nil {
+				require.Equal(t, monitor.Version+1, edited.Version, name)
+			}
+		})
+	}
+	holder := direct.create(t, config(url("holder"), 60))
+	cuts(create, func() error {
+		_, err := jobs.EditMonitor(ctx, p.pool, p.queue, monitor.ID, edit(func(c *jobs.MonitorConfig) { c.URL = holder.URL }), noon)
+		var conflict *jobs.ConflictError
+		if errors.As(err, &conflict) {
+			return nil
+		}
+		require.Error(t, err)
+		return err
+	}, func(error) { requireWhole() })
+	cuts(create, func() error { return jobs.DeleteMonitor(ctx, p.pool, monitor.ID, noon.Add(time.Second)) },
+		func(error) { requireWhole() })
+	cuts(func() {
+		create()
+		require.NoError(t, jobs.DeleteMonitor(ctx, direct.pool, monitor.ID, noon))
+	}, func() error {
+		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor)}, false, noon)
+		return err
+	}, func(error) { requireWhole() })
+
+	// A result: however often the connection goes, it is recorded and judged once.
+	slot := noon
+	create()
+	p.exec(t, "UPDATE monitors SET interval_seconds = 86400, failure_threshold = 100 WHERE id = $1", monitor.ID)
+	failures := 0
+	cuts(func() { slot = slot.Add(time.Second) }, func() error {
+		scan := dbtest.Scan(monitor.ID, slot)
+		scan.Outcome = uptime.StatusMismatch
+		return p.recorder.Record(context.Background(), scan)
+	}, func(err error) {
+		require.NoError(t, err)
+		failures++
+		require.Equal(t, failures, direct.state(t, monitor.ID).Failures)
+		require.Equal(t, failures, count("monitor_log WHERE monitor_id = $1", monitor.ID))
+	})
+
+	// A round: a cut one is tried again, and no slot is lost.
+	schedule := uptime.Schedule{Interval: 3600, Phase: 3599}
+	direct.insertMonitors(t, 3, 1, schedule, noon)
+	direct.exec(t, "UPDATE monitors SET method = CASE WHEN id = 1001 THEN 'POST' ELSE 'GET' END WHERE phase = 3599")
+	args := jobs.RoundArgs{Interval: 3600, Phase: 3599, Slot: schedule.SlotAfter(noon)}
+	worker := &jobs.RoundWorker{Scanner: p.scanner}
+	rescuer := &jobs.RoundWorker{Scanner: direct.scanner}
+	round := func(late time.Duration, failures ...string) (do func() error, check func(error)) {
+		return func() error {
+				p.setNow(args.Slot.Add(late))
+				direct.setNow(args.Slot.Add(late))
+				_, err := work(t, direct, worker, args, failures...)
+				return err
+			}, func(err error) {
+				if err != nil {
+					_, err := work(t, direct, rescuer, args, append(failures, rescued)...)
+					require.NoError(t, err)
+				}
+				require.Zero(t, count("unaccounted_slots($1, $2) WHERE phase = 3599", args.Slot, args.Slot.Add(time.Second)))
+				require.Equal(t, 1, count("river_job WHERE args ->> 'phase' = '3599' AND (args ->> 'slot')::timestamptz = $1",
+					schedule.Next(args.Slot)))
+			}
+	}
+	next := func() { args.Slot = schedule.Next(args.Slot) }
+	do, check := round(time.Second)
+	cuts(next, do, check)
+	do, check = round(time.Second, rescued)
+	cuts(next, do, check)
+	do, check = round(time.Hour)
+	cuts(next, do, check)
+
+	// Tend: the next one finds the rest.
+	direct.exec(t, "DELETE FROM monitor_schedules WHERE phase <> 3599")
+	p.setNow(args.Slot.Add(3*time.Hour + 5*time.Minute))
+	tender := p.tender()
+	cuts(func() {
+		direct.exec(t, "DELETE FROM river_job")
+		direct.exec(t, "DELETE FROM scan_gaps WHERE reason = 'unaccounted'")
+		direct.exec(t, "UPDATE tend_progress SET checked_until = $1", p.now().Add(-15*time.Minute))
+	}, func() error {
+		_, err := work(t, direct, tender, jobs.TendArgs{})
+		return err
+	}, func(err error) {
+		if err == nil {
+			require.Zero(t, count("unaccounted_slots($1, $2)", p.now().Add(-15*time.Minute), p.now().Add(-5*time.Minute)))
+		}
+	})
+}

@@ -1,0 +1,18 @@
+package jobs
+
+import (
+	"time"
+
+	"github.com/riverqueue/river/rivertype"
+)
+
+// Waiting is how many results the recorder has taken and not begun to write.
+func (r *Recorder) Waiting() int { return len(r.records) }
+
+// SetStartWithin sets how long a probe may wait for its turn.
+func (s *Scanner) SetStartWithin(d time.Duration) { s.startWithin = d }
+
+// RetryAfter is when a job is tried again whose attempt failed now.
+func RetryAfter(attempt int) time.Time {
+	return retrySoon{}.NextRetry(&rivertype.JobRow{Attempt: attempt})
+}

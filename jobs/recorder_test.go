@@ -1,0 +1,366 @@
+package jobs_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/uptime"
+)
+
+// record records scans of outcomes, one after the other, a second apart from at on.
+func (p *process) record(t *testing.T, monitor db.Monitor, at time.Time, outcomes ...uptime.Outcome) {
+	t.Helper()
+	for i, outcome := range outcomes {
+		scan := dbtest.Scan(monitor.ID, at.Add(time.Duration(i)*time.Second))
+		scan.MonitorVersion, scan.Outcome = monitor.Version, outcome
+		require.NoError(t, p.recorder.Record(t.Context(), scan))
+	}
+}
+
+// retries gives the instants of the quick second looks that were asked for, of a monitor.
+func (p *process) retries(t *testing.T, id int64) []time.Time {
+	t.Helper()
+	return column[time.Time](t, p, `SELECT scheduled_at FROM river_job WHERE kind = 'scan' AND args ->> 'reason' = 'retry'
+		AND (args ->> 'monitor_id')::bigint = $1 ORDER BY scheduled_at`, id)
+}
+
+func TestRecorderJudges(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	const good, bad = uptime.OK, uptime.StatusMismatch
+	slot := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Second) }
+
+	t.Run("DownAndUpAgainByTheThresholds", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("thresholds"), 86400))
+		for i, step := range []struct {
+			outcome             uptime.Outcome
+			status              uptime.Status
+			failures, successes int
+			since               int
+		}{
+			{good, uptime.Up, 0, 0, 1},
+			{bad, uptime.Up, 1, 0, 1},
+			{uptime.Inconclusive, uptime.Up, 1, 0, 1},
+			{bad, uptime.Up, 2, 0, 1},
+			{bad, uptime.Down, 0, 0, 5},
+			{bad, uptime.Down, 0, 0, 5},
+			{good, uptime.Down, 0, 1, 5},
+			{good, uptime.Up, 0, 0, 8},
+			{uptime.BlockedByPolicy, uptime.Unknown, 0, 0, 9},
+		} {
+			p.record(t, monitor, slot(i+1), step.outcome)
+			state := p.state(t, monitor.ID)
+			require.Equal(t, step.status, state.Status, i)
+			require.Equal(t, step.failures, state.Failures, i)
+			require.Equal(t, step.successes, state.Successes, i)
+			require.True(t, state.Since.Equal(slot(step.since)), i)
+		}
+	})
+
+	t.Run("AFailureAsksForAQuickSecondLook", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("retry"), 86400))
+		p.record(t, monitor, slot(1), good)
+		require.Empty(t, p.retries(t, monitor.ID))
+		p.record(t, monitor, slot(2), bad)
+		retries := p.retries(t, monitor.ID)
+		require.Len(t, retries, 1)
+		require.True(t, retries[0].Equal(noon.Add(20*time.Second+time.Microsecond)), "the monitor's retry interval from now")
+		p.record(t, monitor, slot(3), good)
+		require.Len(t, p.retries(t, monitor.ID), 1)
+		p.exec(t, "DELETE FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
+		p.record(t, monitor, slot(4), bad, bad, bad)
+		require.Len(t, p.retries(t, monitor.ID), 1, "two, at the same instant; and none for one that is down")
+	})
+
+	t.Run("NoSecondLookWhereTheNextSlotIsSooner", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("soon"), 10))
+		p.record(t, monitor, slot(1), bad)
+		require.Equal(t, 1, p.state(t, monitor.ID).Failures)
+		require.Empty(t, p.retries(t, monitor.ID))
+	})
+
+	t.Run("ManyOfOneMonitorInABatchAreJudgedInTheirOrder", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("batch"), 86400))
+		var scans []db.Scan
+		for i, outcome := range []uptime.Outcome{bad, bad, bad, good, good, bad, bad} {
+			scan := dbtest.Scan(monitor.ID, slot(10-i))
+			scan.Outcome = outcome
+			scans = append(scans, scan)
+		}
+		p.recordTogether(t, t.Context(), scans...)
+		// In the order of slots: bad, bad, good, good, bad, bad, bad.
+		state := p.state(t, monitor.ID)
+		require.Equal(t, uptime.Down, state.Status)
+		require.True(t, state.Since.Equal(slot(10)))
+		require.Empty(t, p.retries(t, monitor.ID), "it is not in doubt")
+	})
+
+	t.Run("AKnownScanIsNotJudgedAgain", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("known"), 86400))
+		for range 5 {
+			p.record(t, monitor, slot(1), bad)
+		}
+		require.Equal(t, 1, p.state(t, monitor.ID).Failures)
+		require.Equal(t, []string{"round status_mismatch"}, p.scans(t, monitor.ID))
+
+		// Nor when it comes with others, or twice in one batch.
+		var scans []db.Scan
+		for _, n := range []int{1, 2, 2, 2} {
+			scan := dbtest.Scan(monitor.ID, slot(n))
+			scan.Outcome = bad
+			scans = append(scans, scan)
+		}
+		for _, err := range p.recordTogether(t, t.Context(), scans...) {
+			require.NoError(t, err)
+		}
+		require.Equal(t, 2, p.state(t, monitor.ID).Failures)
+		require.Equal(t, []string{"round status_mismatch", "round status_mismatch"}, p.scans(t, monitor.ID))
+	})
+
+	t.Run("WhatSaysNothingOfHowItStandsNow", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("then"), 60))
+		p.record(t, monitor, slot(1), good)
+
+		older := dbtest.Scan(monitor.ID, slot(2))
+		older.MonitorVersion, older.Outcome = monitor.Version-1, bad
+		require.NoError(t, p.recorder.Record(t.Context(), older))
+
+		late := dbtest.Scan(monitor.ID, noon.Add(-2*time.Minute)) // an interval and a minute
+		late.Outcome = bad
+		p.exec(t, "UPDATE monitor_states SET judged_slot = $2 WHERE monitor_id = $1", monitor.ID, noon.Add(-time.Hour))
+		require.NoError(t, p.recorder.Record(t.Context(), late))
+
+		require.Zero(t, p.state(t, monitor.ID).Failures)
+		require.Len(t, p.scans(t, monitor.ID), 3)
+
+		late.Slot = late.Slot.Add(time.Second)
+		require.NoError(t, p.recorder.Record(t.Context(), late))
+		require.Equal(t, 1, p.state(t, monitor.ID).Failures, "just in time")
+	})
+
+	t.Run("ADeletedMonitorIsNotJudged", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.create(t, config(url("deleted"), 86400))
+		require.NoError(t, jobs.DeleteMonitor(t.Context(), p.pool, monitor.ID, noon))
+		p.record(t, monitor, slot(1), bad)
+		require.Equal(t, "pending", one[string](t, p, "SELECT status FROM monitor_states WHERE monitor_id = $1", monitor.ID))
+	})
+}
+
+// recordTogether records scans that have all come before the recorder looks, and so share batches.
+func (p *process) recordTogether(t *testing.T, running context.Context, scans ...db.Scan) []error {
+	t.Helper()
+	recorder := jobs.NewRecorder(p.pool, p.queue, p.now, slog.New(&p.logs))
+	errs := make([]error, len(scans))
+	var all sync.WaitGroup
+	for i, scan := range scans {
+		all.Go(func() { errs[i] = recorder.Record(t.Context(), scan) })
+	}
+	require.Eventually(t, func() bool { return recorder.Waiting() == len(scans) }, 10*time.Second, time.Millisecond)
+	running, stop := context.WithCancel(running)
+	var run sync.WaitGroup
+	run.Go(func() { recorder.Run(running) })
+	all.Wait()
+	stop()
+	run.Wait()
+	return errs
+}
+
+func TestRecorderRefusals(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	monitor := p.create(t, config(url("poison"), 86400))
+
+	for name, poison := range map[string]func(*db.Scan){
+		"ThatCannotBeEncoded":        func(s *db.Scan) { tooLarge := 70_000; s.HTTPStatus = &tooLarge },
+		"ThatTheDatabaseDoesNotTake": func(s *db.Scan) { text := "a\x00b"; s.Error = &text },
+	} {
+		t.Run("AScan"+name, func(t *testing.T) {
+			first := noon.Add(time.Duration(len(name)) * time.Hour)
+			scans := make([]db.Scan, 100)
+			for i := range scans {
+				scans[i] = dbtest.Scan(monitor.ID, first.Add(time.Duration(i)*time.Second))
+			}
+			poison(&scans[33])
+			poison(&scans[66])
+			dbtest.Insert(t, p.pool, scans[99]) // and one is known
+
+			for i, err := range p.recordTogether(t, t.Context(), scans...) {
+				if i == 33 || i == 66 {
+					require.ErrorContains(t, err, "record scan of monitor")
+				} else {
+					require.NoError(t, err)
+				}
+			}
+			require.Equal(t, 98, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE slot >= $1 AND slot < $2",
+				first, first.Add(100*time.Second)))
+			require.Contains(t, p.logs.all(), "scan cannot be recorded")
+		})
+	}
+}
+
+func TestRecorderTriesAgain(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, err := pool.Exec(t.Context(), `
+		CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$
+		DECLARE
+			code text := (SELECT name FROM monitors WHERE id = NEW.monitor_id);
+		BEGIN
+			IF nextval(quote_ident('tries_' || code)) < 5 THEN
+				RAISE EXCEPTION USING ERRCODE = code;
+			END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER fails BEFORE UPDATE ON monitor_states FOR EACH ROW EXECUTE FUNCTION fails()`)
+	require.NoError(t, err)
+
+	for _, code := range []string{"40P01", "40001", "57014", "53100"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			p := newProcessOn(t, pool, nil, jobs.Limits{Probes: 1, ProbesPerHost: 1})
+			p.exec(t, `CREATE SEQUENCE "tries_`+code+`"`)
+			c := config(url("%s", code), 86400)
+			c.Name = code
+			monitor := p.create(t, c)
+			p.record(t, monitor, noon.Add(time.Second), uptime.OK)
+			require.Equal(t, uptime.Up, p.state(t, monitor.ID).Status)
+			require.Equal(t, []string{"round ok"}, p.scans(t, monitor.ID))
+			require.Equal(t, 5, one[int](t, p, `SELECT last_value::int FROM "tries_`+code+`"`))
+			require.Contains(t, p.logs.all(), "status changed")
+		})
+	}
+}
+
+func TestRecorderWithoutDatabase(t *testing.T) {
+	t.Parallel()
+
+	// A process whose way to the database can be cut.
+	newProxied := func(t *testing.T) (*process, *dbtest.Proxy) {
+		t.Helper()
+		proxy, databaseURL := dbtest.NewProxy(t, dbtest.URL(t))
+		return newProcessOn(t, dbtest.Open(t, databaseURL), nil, jobs.Limits{Probes: 1, ProbesPerHost: 1}), proxy
+	}
+	const waits = "results wait for the database"
+
+	t.Run("ResultsAreKeptAndWrittenWhenItReturns", func(t *testing.T) {
+		t.Parallel()
+		p, proxy := newProxied(t)
+		monitor := p.create(t, config(url("kept"), 86400))
+		p.record(t, monitor, noon.Add(time.Second), uptime.OK)
+
+		proxy.SetDown(true)
+		var waiting errgroup.Group
+		for i := range 1200 {
+			scan := dbtest.Scan(monitor.ID, noon.Add(time.Duration(i)*time.Second))
+			waiting.Go(func() error { return p.recorder.Record(t.Context(), scan) })
+		}
+		p.logs.await(t, waits)
+		proxy.SetDown(false)
+		require.NoError(t, waiting.Wait())
+		require.Equal(t, 1200, one[int](t, p, "SELECT count(*)::int FROM monitor_log"))
+	})
+
+	t.Run("TheDatabaseIsRenamedAwayAndBack", func(t *testing.T) {
+		t.Parallel()
+		p := newProcess(t)
+		monitor := p.create(t, config(url("renamed"), 86400))
+		name := p.pool.Config().ConnConfig.Database
+		admin := dbtest.Open(t, dbtest.EmptyURL(t))
+		rename := func(from, to string) {
+			require.Eventually(t, func() bool {
+				_, err := admin.Exec(t.Context(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", from)
+				require.NoError(t, err)
+				_, err = admin.Exec(t.Context(), "ALTER DATABASE "+from+" RENAME TO "+to)
+				return err == nil
+			}, 10*time.Second, time.Millisecond)
+		}
+		rename(name, name+"_away")
+		done := make(chan error, 1)
+		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(monitor.ID, noon)) }()
+		p.logs.await(t, waits)
+		rename(name+"_away", name)
+		require.NoError(t, <-done)
+		require.Equal(t, []string{"round ok"}, p.scans(t, monitor.ID))
+	})
+
+	t.Run("AtTheStopItIsNotWaitedForForLong", func(t *testing.T) {
+		t.Parallel()
+		p, proxy := newProxied(t)
+		proxy.SetDown(true)
+		done := make(chan error, 1)
+		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(1, noon)) }()
+		p.logs.await(t, waits)
+		start := time.Now()
+		p.stopRecorder()
+		require.Equal(t, db.TroubleAway, db.TroubleOf(<-done))
+		<-p.recorderEnded
+		require.Less(t, time.Since(start), 4*time.Second)
+	})
+}
+
+func TestRecorderHasBounds(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+
+	t.Run("WithoutRoomAResultIsRefusedAfterAWhile", func(t *testing.T) {
+		t.Parallel()
+		recorder := jobs.NewRecorder(p.pool, p.queue, p.now, discard)
+		ctx, leave := context.WithCancel(t.Context())
+		errs := make(chan error, 10_001)
+		for range 10_001 {
+			go func() { errs <- recorder.Record(ctx, dbtest.Scan(1, noon)) }()
+		}
+		require.Eventually(t, func() bool { return recorder.Waiting() == 10_000 }, 10*time.Second, time.Millisecond)
+		leave()
+		require.ErrorContains(t, <-errs, "no room")
+
+		// The others were taken: that their callers leave does not lose them.
+		running, stop := context.WithCancel(t.Context())
+		defer stop()
+		go recorder.Run(running)
+		for range 10_000 {
+			require.NoError(t, <-errs)
+		}
+	})
+
+	t.Run("AtTheStopWhatIsLeftIsWritten", func(t *testing.T) {
+		t.Parallel()
+		var scans []db.Scan
+		for i := range 1200 {
+			scans = append(scans, dbtest.Scan(2, noon.Add(time.Duration(i)*time.Second)))
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		for _, err := range p.recordTogether(t, stopped, scans...) {
+			require.NoError(t, err)
+		}
+		require.Equal(t, 1200, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE monitor_id = 2"))
+	})
+
+	t.Run("AfterTheStopNothingIsTaken", func(t *testing.T) {
+		t.Parallel()
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		recorder := jobs.NewRecorder(p.pool, p.queue, p.now, discard)
+		recorder.Run(stopped)
+		for range 20 {
+			require.ErrorContains(t, recorder.Record(t.Context(), dbtest.Scan(3, noon)), "closed")
+		}
+	})
+}

@@ -1,0 +1,136 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/url"
+	"time"
+
+	"riverwatch/db"
+	"riverwatch/probe"
+	"riverwatch/uptime"
+)
+
+// Why a scan ran.
+const (
+	ReasonRound = "round" // due at its slot
+	ReasonRetry = "retry" // a quick second look at a monitor that has begun to fail
+	ReasonAsked = "asked" // somebody asked, or the monitor is new
+)
+
+// startWithin is how long a probe may wait for its turn. With it and the longest timeout of a probe, a round ends within
+// its jobTimeout.
+const startWithin = 12 * time.Second
+
+// A Prober makes one request to a target; [*probe.Prober] does.
+type Prober interface {
+	Probe(ctx context.Context, target probe.Target) probe.Result
+}
+
+// A Scanner is what the jobs of one process share: how to probe, within which limits, and where results go.
+type Scanner struct {
+	Conn     db.Conn
+	Queue    Queue
+	Prober   Prober
+	Recorder *Recorder
+	Worker   string // this process, in the log and in River's attempted_by; short
+	Now      func() time.Time
+
+	limiter     *limiter
+	startWithin time.Duration
+}
+
+// NewScanner makes a scanner with nothing in flight.
+func NewScanner(
+	conn db.Conn, queue Queue, prober Prober, recorder *Recorder, limits Limits, worker string, now func() time.Time,
+) *Scanner {
+	return &Scanner{
+		Conn: conn, Queue: queue, Prober: prober, Recorder: recorder, Worker: worker, Now: now,
+		limiter: newLimiter(limits), startWithin: startWithin,
+	}
+}
+
+// await waits for a place to probe the monitor's host until ctx is done.
+func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func(), err error) {
+	target, err := url.Parse(monitor.URL)
+	if err != nil {
+		return nil, fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
+	}
+	return s.limiter.acquire(ctx, target.Host)
+}
+
+// scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
+func (s *Scanner) scan(ctx context.Context, monitor db.Monitor, slot time.Time, reason string) (uptime.Outcome, error) {
+	result := s.Prober.Probe(ctx, targetOf(monitor))
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	if err := s.Recorder.Record(ctx, s.scanOf(monitor, slot, reason, result)); err != nil {
+		return "", err
+	}
+	return result.Outcome, nil
+}
+
+func targetOf(monitor db.Monitor) probe.Target {
+	target := probe.Target{
+		Method:           monitor.Method,
+		URL:              monitor.URL,
+		RegexpInvert:     monitor.RegexpInvert,
+		Timeout:          time.Duration(monitor.TimeoutMS) * time.Millisecond,
+		AcceptedStatuses: monitor.AcceptedStatuses,
+		MaxRedirects:     monitor.MaxRedirects,
+	}
+	if monitor.Regexp != nil {
+		target.Regexp = *monitor.Regexp
+	}
+	return target
+}
+
+func (s *Scanner) scanOf(monitor db.Monitor, slot time.Time, reason string, result probe.Result) db.Scan {
+	scan := db.Scan{
+		Slot:           slot,
+		MonitorID:      monitor.ID,
+		LateMS:         lateMS(result.Start, slot),
+		DNSUS:          microseconds(result.DNS),
+		ConnectUS:      microseconds(result.Connect),
+		TLSUS:          microseconds(result.TLS),
+		WaitUS:         microseconds(result.Wait),
+		TransferUS:     microseconds(result.Transfer),
+		TotalUS:        int(result.Total.Microseconds()),
+		MonitorVersion: monitor.Version,
+		HTTPStatus:     result.HTTPStatus,
+		RegexpMatched:  result.RegexpMatched,
+		Outcome:        result.Outcome,
+		Reason:         reason,
+		Worker:         s.Worker,
+	}
+	if result.BodyBytes != nil {
+		bytes := int(*result.BodyBytes)
+		scan.BodyBytes = &bytes
+	}
+	if result.RemoteIP.IsValid() {
+		scan.RemoteIP = &result.RemoteIP
+	}
+	if result.Error != "" {
+		scan.Error = &result.Error
+	}
+	return scan
+}
+
+// lateMS gives start minus slot as far as the log holds it, some 24 days: a clock may jump.
+func lateMS(start, slot time.Time) int {
+	return int(min(max(start.Sub(slot).Milliseconds(), math.MinInt32), math.MaxInt32))
+}
+
+func microseconds(d *time.Duration) *int {
+	if d == nil {
+		return nil
+	}
+	us := int(d.Microseconds())
+	return &us
+}
+
+func scheduleOf(monitor db.Monitor) uptime.Schedule {
+	return uptime.Schedule{Interval: monitor.IntervalSeconds, Phase: monitor.Phase}
+}
