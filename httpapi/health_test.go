@@ -1,0 +1,76 @@
+package httpapi_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+)
+
+func openPool(t *testing.T, databaseURL string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := db.Open(context.Background(), databaseURL, 4)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	require.Equal(t, http.StatusOK, a.get("/livez").status)
+	require.Equal(t, http.StatusOK, a.get("/readyz").status)
+}
+
+func TestWithoutSchema(t *testing.T) {
+	t.Parallel()
+	a := newTestAPIOn(t, openPool(t, dbtest.EmptyURL(t)))
+	require.Equal(t, http.StatusOK, a.get("/livez").status)
+	for _, answer := range []answer{a.get("/readyz"), a.get(monitorsPath), a.post(monitorsPath, `{"url":"http://example.com/"}`)} {
+		require.Equal(t, http.StatusServiceUnavailable, answer.status, answer.raw)
+		require.Equal(t, "schema_outdated", answer.problem().Code)
+		require.NotEmpty(t, answer.header.Get("Retry-After"))
+	}
+}
+
+// A database that is away is told within 3 s, whether it refuses, or takes the connection and says nothing.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+
+	for name, listener := range map[string]net.Listener{"Silent": silent, "Closed": closed} {
+		a := newTestAPIOn(t, openPool(t, "postgres://u@"+listener.Addr().String()+"/d?sslmode=disable"))
+		require.Equal(t, http.StatusOK, a.get("/livez").status)
+		for route, send := range map[string]func() answer{
+			"ready":  func() answer { return a.get("/readyz") },
+			"list":   func() answer { return a.get(monitorsPath) },
+			"create": func() answer { return a.post(monitorsPath, `{"url":"http://example.com/"}`) },
+			"bulk":   func() answer { return a.post(monitorsPath+"/bulk", `{"monitors":[{"url":"http://example.com/"}]}`) },
+			"scan":   func() answer { return a.post(monitorsPath+"/1/scan", "") },
+			"delete": func() answer { return a.send(http.MethodDelete, monitorsPath+"/1", "") },
+		} {
+			t.Run(name+"/"+route, func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				answer := send()
+				require.Less(t, time.Since(began), 10*time.Second, "a hang would be cut by nothing but the test's end")
+				require.Equal(t, http.StatusServiceUnavailable, answer.status, answer.raw)
+				require.Equal(t, "database_unavailable", answer.problem().Code)
+				require.Equal(t, "5", answer.header.Get("Retry-After"))
+				require.NotContains(t, answer.raw, "127.0.0.1")
+			})
+		}
+	}
+}

@@ -1,0 +1,151 @@
+// Package httpapi is the JSON API: monitors, their scans, and the health of this process. Its OpenAPI document is made
+// from the same structs that decode requests and encode answers.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"riverwatch/jobs"
+	"riverwatch/probe"
+)
+
+const (
+	// A request waits for the database so long. A caller is told within 3 s that it is away.
+	requestTimeout = 2500 * time.Millisecond
+	// A request that has much to write or to wait for may take longer, but less than the server's WriteTimeout.
+	longRequestTimeout = 25 * time.Second
+
+	maxBody     = 64 << 10 // bytes, for one monitor
+	maxBulkBody = 4 << 20  // bytes, for 1,000 monitors
+)
+
+// Config is what the API works with.
+type Config struct {
+	Pool    *pgxpool.Pool
+	Queue   jobs.Queue   // inserts jobs
+	Policy  probe.Policy // which targets a monitor may have
+	Version string       // of the program, for the OpenAPI document
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+type api struct {
+	Config
+	huma huma.API
+}
+
+// New makes the handler of every path of the API, its documentation at /docs and its health at /livez and /readyz.
+func New(config Config) http.Handler {
+	setUpLibraries()
+
+	router := newRouter(config.Logger)
+	document := huma.DefaultConfig("Riverwatch", config.Version)
+	document.Info.Description = "Watches URLs: on time, from as many workers as it takes, each result a row in your Postgres."
+	document.DocsPath, document.SchemasPath = "", "" // served by docs.go; schemas are in the document
+	document.CreateHooks = nil                       // no $schema member in answers
+	document.RejectUnknownQueryParameters = true
+	a := &api{Config: config, huma: humagin.New(router, document)}
+	a.addRoutes()
+	addDocs(router)
+	return headAsGet(router)
+}
+
+// addRoutes lists every route.
+func (a *api) addRoutes() {
+	const monitors, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
+
+	handle(a, operation(http.MethodPost, monitors, "create-monitor",
+		"Create a monitor", createMonitorDoc).accepts(a, monitorCreateSchema).created(), a.createMonitor)
+	handle(a, operation(http.MethodGet, monitors, "list-monitors",
+		"List monitors", listMonitorsDoc), a.listMonitors)
+	handle(a, operation(http.MethodPost, monitors+"/bulk", "create-monitors",
+		"Create many monitors", bulkDoc).accepts(a, bulkSchema).within(longRequestTimeout), a.createMonitors)
+	handle(a, operation(http.MethodGet, monitor, "get-monitor",
+		"Get a monitor", ""), a.getMonitor)
+	handle(a, operation(http.MethodPatch, monitor, "edit-monitor",
+		"Change a monitor", editMonitorDoc).accepts(a, monitorPatchSchema), a.editMonitor)
+	handle(a, operation(http.MethodDelete, monitor, "delete-monitor",
+		"Delete a monitor", deleteMonitorDoc), a.deleteMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/pause", "pause-monitor",
+		"Pause a monitor", pauseMonitorDoc), a.pauseMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/resume", "resume-monitor",
+		"Resume a monitor", resumeMonitorDoc), a.resumeMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/scan", "scan-monitor",
+		"Scan a monitor now", scanMonitorDoc).within(longRequestTimeout), a.scanMonitor)
+	handle(a, operation(http.MethodGet, monitor+"/scans", "list-scans",
+		"List a monitor's scans", listScansDoc), a.listScans)
+
+	handle(a, operation(http.MethodGet, "/livez", "livez",
+		"Is this process alive?", livezDoc), a.livez)
+	handle(a, operation(http.MethodGet, "/readyz", "readyz",
+		"Can this process serve?", readyzDoc), a.readyz)
+}
+
+// setUpLibraries sets what huma and gin keep in variables of their packages, once: every problem is one of ours, and a
+// name in another case is another name.
+var setUpLibraries = sync.OnceFunc(func() {
+	gin.SetMode(gin.ReleaseMode)
+	huma.ValidateStrictCasing = true
+	huma.DefaultArrayNullable = false
+	huma.NewError = newProblem
+})
+
+// route is an operation and how long it may take.
+type route struct {
+	huma.Operation
+
+	timeout time.Duration
+}
+
+func operation(method, path, id, summary, description string) route {
+	return route{timeout: requestTimeout, Operation: huma.Operation{
+		Method: method, Path: path, OperationID: id, Summary: summary, Description: description,
+		Errors: []int{http.StatusBadRequest, http.StatusServiceUnavailable},
+	}}
+}
+
+// accepts says which body the operation takes. It is decoded by its handler, more strictly than huma would.
+func (r route) accepts(a *api, body bodySchema) route {
+	r.SkipValidateBody = true
+	r.MaxBodyBytes = body.maxBytes + 1 // huma refuses a body of just as many bytes
+	r.RequestBody = &huma.RequestBody{
+		Required: true,
+		Content: map[string]*huma.MediaType{
+			"application/json": {Schema: body.in(a.huma.OpenAPI().Components.Schemas)},
+		},
+	}
+	return r
+}
+
+// created: the operation answers 201.
+func (r route) created() route {
+	r.DefaultStatus = http.StatusCreated
+	return r
+}
+
+func (r route) within(timeout time.Duration) route {
+	r.timeout = timeout
+	return r
+}
+
+// handle registers a handler, bounds it in time, and turns its error into a problem.
+func handle[I, O any](a *api, r route, handler func(context.Context, *I) (*O, error)) {
+	huma.Register(a.huma, r.Operation, func(ctx context.Context, in *I) (*O, error) {
+		ctx, cancel := context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, r.OperationID, err)
+		}
+		return out, nil
+	})
+}

@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/gin-gonic/gin"
+)
+
+// newRouter makes the router with what holds for every route.
+func newRouter(logger *slog.Logger) *gin.Engine {
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false
+	_ = router.SetTrustedProxies(nil) // fails on a bad address only
+	router.Use(
+		gin.CustomRecoveryWithWriter(io.Discard, recovered(logger)),
+		setHeaders,
+		requireJSON,
+	)
+	router.NoRoute(func(c *gin.Context) {
+		abort(c, problemOf(http.StatusNotFound, "not_found", "Nothing is here. /docs lists what is."))
+	})
+	router.NoMethod(func(c *gin.Context) {
+		abort(c, problemOf(http.StatusMethodNotAllowed, "method_not_allowed", "This path does not take this method. /docs lists those it does."))
+	})
+	return router
+}
+
+func recovered(logger *slog.Logger) gin.RecoveryFunc {
+	return func(c *gin.Context, cause any) {
+		logger.ErrorContext(c.Request.Context(), "panic in a request", slog.String("path", c.FullPath()),
+			slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+		abort(c, internalError())
+	}
+}
+
+func setHeaders(c *gin.Context) {
+	c.Header("X-Content-Type-Options", "nosniff")
+	c.Header("Referrer-Policy", "no-referrer")
+	c.Header("Cross-Origin-Opener-Policy", "same-origin")
+	c.Header("Cache-Control", "no-store")
+	c.Header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	c.Next()
+}
+
+// requireJSON refuses a body of another type. A form on a stranger's page cannot send JSON, so that this also keeps
+// browsers from being used against us.
+func requireJSON(c *gin.Context) {
+	r := c.Request
+	hasBody := r.ContentLength != 0
+	if encoding := r.Header.Get("Content-Encoding"); hasBody && encoding != "" {
+		abort(c, problemOf(http.StatusUnsupportedMediaType, "media_type", "A body is not to be compressed."))
+		return
+	}
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if hasBody && (err != nil || mediaType != "application/json") {
+		abort(c, problemOf(http.StatusUnsupportedMediaType, "media_type", "A body must be of Content-Type application/json."))
+		return
+	}
+	c.Next()
+}
+
+// abort answers a problem outside huma.
+func abort(c *gin.Context, problem *Problem) {
+	c.Header("Content-Type", problem.ContentType("application/json"))
+	c.AbortWithStatusJSON(problem.Status, problem)
+}
+
+// headAsGet answers HEAD wherever GET is answered. The server leaves the body out by itself.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			r = r.Clone(r.Context())
+			r.Method = http.MethodGet
+		}
+		next.ServeHTTP(w, r)
+	})
+}
