@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"riverqueue.com/riverui"
+
+	"riverwatch/httpapi"
+)
+
+func shortID() string { return strings.ToLower(rand.Text()[:4]) }
+
+// handler joins the API and River UI. Requests that a browser makes for another site are refused, which River UI itself
+// would not do.
+func (s *server) handler(ctx context.Context) (http.Handler, error) {
+	ui, err := riverui.NewHandler(&riverui.HandlerOpts{
+		Endpoints: riverui.NewEndpoints(s.queue, nil),
+		Logger:    s.program.logger(max(s.config.LogLevel, slog.LevelWarn)),
+		Prefix:    "/river",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make River UI: %w", err)
+	}
+	if err := ui.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start River UI: %w", err)
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/", httpapi.New(httpapi.Config{
+		Pool: s.pool, Queue: s.queue, Policy: s.policy, Version: version, Now: time.Now, Logger: s.logger,
+	}))
+	mux.Handle("/river/", framesRefused(ui))
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
+	return http.NewCrossOriginProtection().Handler(mux), nil
+}
+
+func framesRefused(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"riverwatch/db"
+)
+
+func (p *program) migrateCommand() *cobra.Command {
+	migrate := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the database's schema up to date, or back",
+		Long: `Changes the schema of the database that DATABASE_URL names, River's included. However many
+processes migrate at once, they do so one after the other.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var steps int
+	down := &cobra.Command{
+		Use:   "down",
+		Short: "Undo migrations, and lose what is in the tables that they made",
+		Args:  noArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateDown(cmd.Context(), steps) },
+	}
+	down.Flags().IntVar(&steps, "steps", 1, "how many migrations to undo; with the last of ours, River's go too")
+	migrate.AddCommand(
+		&cobra.Command{
+			Use:   "up",
+			Short: "Bring the schema up to what this program needs",
+			Args:  noArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateUp(cmd.Context()) },
+		},
+		down,
+		&cobra.Command{
+			Use:   "status",
+			Short: "Print the schema's versions; exit 1 if they are not what this program needs",
+			Args:  noArgs,
+			RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateStatus(cmd.Context()) },
+		},
+	)
+	return migrate
+}
+
+func (p *program) migrateUp(ctx context.Context) error {
+	config, logger, err := p.settings()
+	if err != nil {
+		return err
+	}
+	if err := db.MigrateUp(ctx, config.DatabaseURL, time.Duration(config.LogChunk), logger); err != nil {
+		return err
+	}
+	return p.migrateStatus(ctx)
+}
+
+func (p *program) migrateDown(ctx context.Context, steps int) error {
+	if steps < 1 {
+		return usageError(fmt.Errorf("--steps: %d: accepted is 1 or more", steps))
+	}
+	config, logger, err := p.settings()
+	if err != nil {
+		return err
+	}
+	return db.MigrateDown(ctx, config.DatabaseURL, steps, logger)
+}
+
+func (p *program) migrateStatus(ctx context.Context) error {
+	config, _, err := p.settings()
+	if err != nil {
+		return err
+	}
+	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	versions, err := db.SchemaVersions(ctx, pool)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "riverwatch: version %d of %d\nriver:      version %d of %d\n",
+		versions.Riverwatch, versions.RiverwatchWanted, versions.River, versions.RiverWanted)
+	if !versions.Current() {
+		return fmt.Errorf("the schema is behind: run riverwatch migrate up")
+	}
+	return nil
+}
+
+// settings reads the settings for a command that does one thing and ends.
+func (p *program) settings() (config, *slog.Logger, error) {
+	config, err := loadConfig(p.getenv)
+	if err != nil {
+		return config, nil, usageError(fmt.Errorf("these settings are wrong:\n%w", err))
+	}
+	return config, p.logger(config.LogLevel), nil
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"riverwatch/db"
+	"riverwatch/jobs"
+	"riverwatch/probe"
+)
+
+const (
+	// A process that is told to stop is gone within 25 s. Open scans have so long to finish…
+	softStop = 18 * time.Second
+	// …then they are cut short, and have so long to be recorded…
+	recordTimeout = 2 * time.Second
+	// …and whatever is left, such as an answer to a slow client, has so long.
+	closeTimeout = 2 * time.Second
+	// How often to look whether the database is there, with our schema.
+	schemaTick = 2 * time.Second
+)
+
+// roles say what a process does.
+type roles struct{ migrates, answers, scans bool }
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Do everything in one process: migrate, answer the API, show River UI, and scan",
+		Long: `Brings the database's schema up to date, then answers the API, shows River UI and the API's
+documentation, and scans monitors, until it is stopped. More processes of any role may share
+the database.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.serve(cmd.Context(), roles{migrates: true, answers: true, scans: true})
+		},
+	}
+}
+
+func (p *program) apiCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "api",
+		Short: "Answer the API and show River UI, without scanning",
+		Long: `Answers the API and shows River UI and the API's documentation, until it is stopped. It scans
+nothing: run "riverwatch worker" for that. It waits until the database has the schema that
+"riverwatch migrate up" makes; meanwhile it answers 503.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{answers: true}) },
+	}
+}
+
+func (p *program) workerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "worker",
+		Short: "Scan monitors, together with any number of other workers",
+		Long: `Scans monitors until it is stopped. Start as many as it takes: they share the scans among them,
+and when one dies the others go on. On SIGTERM it takes nothing new, lets open scans finish,
+and exits within 25 s. It waits until the database has the schema that "riverwatch migrate up"
+makes.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{scans: true}) },
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError(fmt.Errorf("%s takes no arguments, and got %q", cmd.CommandPath(), args))
+	}
+	return nil
+}
+
+// serve runs a process of some roles until ctx is done. It stops in the reverse order of its start.
+func (p *program) serve(ctx context.Context, roles roles) error {
+	config, err := loadConfig(p.getenv)
+	if err != nil {
+		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
+	}
+	logger := p.logger(config.LogLevel)
+	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if roles.migrates {
+		if err := db.MigrateUp(ctx, config.DatabaseURL, time.Duration(config.LogChunk), logger); err != nil {
+			return err
+		}
+	}
+	queue, err := jobs.NewQueue(pool, p.logger(max(config.LogLevel, slog.LevelWarn)))
+	if err != nil {
+		return err
+	}
+
+	s := &server{program: p, config: config, pool: pool, queue: queue, logger: logger}
+	own := config.Listen
+	if roles.answers {
+		s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen.String())
+		if err != nil {
+			return fmt.Errorf("listen on RIVERWATCH_LISTEN: %w", err)
+		}
+		own = netip.MustParseAddrPort(s.listener.Addr().String()) // port 0 is a free one by now
+	}
+	if s.policy, err = config.policy(own); err != nil {
+		return err
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	if roles.answers {
+		group.Go(func() error { return s.answer(ctx) })
+	}
+	if roles.scans {
+		group.Go(func() error { return s.scan(ctx) })
+	}
+	return group.Wait()
+}
+
+// server is what the roles of a process share.
+type server struct {
+	*program
+
+	config   config
+	policy   probe.Policy
+	pool     *pgxpool.Pool
+	queue    jobs.Queue
+	logger   *slog.Logger
+	listener net.Listener // nil if it answers nothing
+}
+
+// logger logs as JSON, which escapes what strangers may have put into a value.
+func (p *program) logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// answer serves HTTP until ctx is done, and then lets open requests finish.
+func (s *server) answer(ctx context.Context) error {
+	handler, err := s.handler(ctx)
+	if err != nil {
+		return err
+	}
+	httpServer := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug), // strangers' broken connections
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		stopped <- httpServer.Shutdown(stopCtx)
+	}()
+
+	s.greet()
+	if err := httpServer.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		s.logger.WarnContext(ctx, "requests were still open when we stopped", slog.Any("error", err))
+	}
+	return nil
+}
+
+// greet prints where to look.
+func (s *server) greet() {
+	address := reachable(netip.MustParseAddrPort(s.listener.Addr().String()))
+	fmt.Fprintf(s.stdout, `Riverwatch %s is up. Worth opening:
+  http://%[2]s/docs/             the API, to read and to try
+  http://%[2]s/river/            River UI: every job, with its args and its output
+  http://%[2]s/api/v1/monitors   your monitors
+`, version, address)
+}
+
+// reachable gives an address at which a listener is reached from its own machine.
+func reachable(listen netip.AddrPort) netip.AddrPort {
+	if !listen.Addr().IsUnspecified() {
+		return listen
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
+}
+
+// scan works River's jobs until ctx is done, and then finishes what is open.
+func (s *server) scan(ctx context.Context) error {
+	if err := s.awaitSchema(ctx); err != nil {
+		return nil //nolint:nilerr // ctx is done before there was anything to do
+	}
+	recorder := jobs.NewRecorder(s.pool, s.queue, time.Now, s.logger)
+	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		recorder.Run(recorderCtx)
+	}()
+	defer func() {
+		stopRecorder()
+		<-recorded
+	}()
+
+	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
+	scanner := jobs.NewScanner(s.pool, s.queue, probe.NewProber(s.policy), recorder, limits, workerName(), time.Now)
+	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
+	if err != nil {
+		return err
+	}
+	s.logger.InfoContext(ctx, "worker started", slog.String("worker", scanner.Worker))
+	<-ctx.Done()
+	s.logger.InfoContext(ctx, "worker stops: open scans finish", slog.String("worker", scanner.Worker))
+	return awaitStop(client.Stopped(), func() {
+		stopRecorder()
+		<-recorded
+	})
+}
+
+// awaitStop waits for River's client. While the database is away neither its jobs nor those who wait for the recorder
+// come to an end by themselves: the recorder is stopped first then, and what it held is a gap.
+func awaitStop(stopped <-chan struct{}, stopRecorder func()) error {
+	select {
+	case <-stopped:
+		return nil
+	case <-time.After(softStop + recordTimeout):
+		stopRecorder()
+	}
+	select {
+	case <-stopped:
+		return nil
+	case <-time.After(closeTimeout):
+		return errors.New("stopped with jobs open: the database is away, and other workers will see to them")
+	}
+}
+
+// awaitSchema waits until the database is there, with a schema that this program can work on.
+func (s *server) awaitSchema(ctx context.Context) error {
+	for tries := 0; ; tries++ {
+		versions, err := db.SchemaVersions(ctx, s.pool)
+		if err == nil && versions.Current() {
+			return nil
+		}
+		if tries%15 == 0 { // every half minute
+			s.logger.WarnContext(ctx, "waiting for the database's schema: run riverwatch migrate up",
+				slog.Int("version", versions.Riverwatch), slog.Int("wanted", versions.RiverwatchWanted), slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the schema: %w", ctx.Err())
+		case <-time.After(schemaTick):
+		}
+	}
+}
+
+// workerName tells this process from the others, in the log and in River UI; a pod that restarts is another one.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	host = strings.ToLower(host)
+	return fmt.Sprintf("%s-%s", host[max(0, len(host)-24):], shortID())
+}
