@@ -127,8 +127,10 @@ func newProblem(status int, detail string, errs ...error) huma.StatusError {
 			problem.Errors = append(problem.Errors, parameterError(err))
 		}
 		return problem
-	case status == http.StatusBadRequest:
-		return problemOf(status, "input_invalid", detail)
+	case status == http.StatusBadRequest: // there is no body
+		problem := problemOf(status, "input_invalid", "The request is not valid: see errors.")
+		problem.Errors = []InputError{{Location: "body", Code: "json_invalid", Message: detail}}
+		return problem
 	case status == http.StatusRequestEntityTooLarge:
 		return problemOf(status, "body_too_large", "The body is too large: see the limits in /docs.")
 	case status >= http.StatusInternalServerError:

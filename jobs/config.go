@@ -51,7 +51,7 @@ func hostAndPath(normalURL string) string {
 	if err != nil {
 		return normalURL
 	}
-	name := []rune(parsed.Host + strings.TrimSuffix(parsed.Path, "/"))
+	name := []rune(parsed.Host + strings.TrimSuffix(parsed.EscapedPath(), "/"))
 	return string(name[:min(len(name), 200)])
 }
 

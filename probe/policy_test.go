@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
+	"riverwatch/probe/hostile"
 )
 
 var (
@@ -32,7 +33,7 @@ func TestPolicyCheck(t *testing.T) {
 		return "allow"
 	}
 
-	for _, row := range corpus(t, "ip") {
+	for _, row := range hostile.Rows(t, "testdata/ip.csv") {
 		t.Run(row["id"], func(t *testing.T) {
 			t.Parallel()
 			require.Equal(t, row["public"], verdict(probe.Policy{}, row["address"]), row["address"])

@@ -7,15 +7,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
+	"riverwatch/probe/hostile"
 )
 
 // TestCheckRegexp runs the list "regexp".
 func TestCheckRegexp(t *testing.T) {
 	t.Parallel()
-	for _, row := range corpus(t, "regexp") {
+	for _, row := range hostile.Rows(t, "testdata/regexp.csv") {
 		t.Run(row["id"], func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, row["expect"], codeOf(probe.CheckRegexp(decode(t, row["pattern"]))))
+			require.Equal(t, row["expect"], codeOf(probe.CheckRegexp(hostile.Text(t, row["pattern"]))))
 		})
 	}
 }
@@ -27,8 +28,8 @@ func TestCheckRegexpSaysWhatIsWrong(t *testing.T) {
 }
 
 func FuzzCheckRegexp(f *testing.F) {
-	for _, row := range corpus(f, "regexp") {
-		f.Add(decode(f, row["pattern"]))
+	for _, row := range hostile.Rows(f, "testdata/regexp.csv") {
+		f.Add(hostile.Text(f, row["pattern"]))
 	}
 	f.Fuzz(func(t *testing.T, pattern string) {
 		if err := probe.CheckRegexp(pattern); err != nil {

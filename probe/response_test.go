@@ -17,12 +17,12 @@ func TestProbeOfHostileServers(t *testing.T) {
 	t.Parallel()
 	named := hostile.Named()
 
-	for _, row := range corpus(t, "response") {
+	for _, row := range hostile.Rows(t, "testdata/response.csv") {
 		t.Run(row["id"], func(t *testing.T) {
 			t.Parallel()
 			start := named[row["server"]]
 			if row["kind"] == "raw" {
-				answer := []byte(decode(t, row["server"]))
+				answer := []byte(hostile.Text(t, row["server"]))
 				start = func(tb testing.TB) string { return hostile.Raw(tb, answer) }
 			}
 			require.NotNil(t, start, "no server %s", row["server"])

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
+	"riverwatch/probe/hostile"
 )
 
 // TestNormalizeURL runs the list "url".
@@ -17,11 +18,11 @@ func TestNormalizeURL(t *testing.T) {
 	t.Parallel()
 	policies := map[string]probe.Policy{"public": {}, "lan": lan}
 
-	for _, row := range corpus(t, "url") {
+	for _, row := range hostile.Rows(t, "testdata/url.csv") {
 		t.Run(row["id"], func(t *testing.T) {
 			t.Parallel()
 			policy := policies[row["policy"]]
-			input := decode(t, row["input"])
+			input := hostile.Text(t, row["input"])
 
 			normal, err := probe.NormalizeURL(input, policy)
 			require.Equal(t, row["expect"], codeOf(err), "%q gives %q", input, normal)
@@ -125,8 +126,8 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 
 // A normal form is its own normal form, goes over the wire as it is, and is no address that the policy refuses.
 func FuzzNormalizeURL(f *testing.F) {
-	for _, row := range corpus(f, "url") {
-		f.Add(decode(f, row["input"]))
+	for _, row := range hostile.Rows(f, "testdata/url.csv") {
+		f.Add(hostile.Text(f, row["input"]))
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		normal, err := probe.NormalizeURL(raw, probe.Policy{})

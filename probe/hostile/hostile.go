@@ -1,6 +1,6 @@
-// Package hostile holds raw TCP and TLS servers on loopback that misbehave, for the tests of what talks to strangers.
-//
-// Each function starts one server, which ends with the test, and gives its URL.
+// Package hostile is for the tests of what meets strangers: it reads the lists of hostile inputs, and holds raw TCP, TLS
+// and DNS servers on loopback that misbehave. Each function of a server starts one, which ends with the test, and gives
+// its URL.
 package hostile
 
 import (

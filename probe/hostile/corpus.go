@@ -1,11 +1,10 @@
-package probe_test
+package hostile
 
 import (
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// corpus reads one of the lists in testdata: a map for each row, by the names of the columns.
-func corpus(tb testing.TB, list string) []map[string]string {
+// Rows reads one of the lists of hostile inputs: a map for each row, by the names of the columns.
+func Rows(tb testing.TB, path string) []map[string]string {
 	tb.Helper()
-	file, err := os.Open(filepath.Join("testdata", list+".csv"))
+	file, err := os.Open(path)
 	require.NoError(tb, err)
 	defer file.Close()
 	records, err := csv.NewReader(file).ReadAll()
@@ -37,8 +36,8 @@ func corpus(tb testing.TB, list string) []map[string]string {
 
 var repeated = regexp.MustCompile(`\{\{(.*?)\*(\d+)\}\}`)
 
-// decode reads a field that is the inside of a JSON string, where {{x*n}} is x n times; or base64, if it is not UTF-8.
-func decode(tb testing.TB, field string) string {
+// Text reads a field that is the inside of a JSON string, where {{x*n}} is x n times; or base64, if it is not UTF-8.
+func Text(tb testing.TB, field string) string {
 	tb.Helper()
 	if encoded, ok := strings.CutPrefix(field, "b64:"); ok {
 		text, err := base64.StdEncoding.DecodeString(encoded)
