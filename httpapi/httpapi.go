@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -63,31 +64,36 @@ func New(config Config) http.Handler {
 func (a *api) addRoutes() {
 	const monitors, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
 
-	handle(a, operation(http.MethodPost, monitors, "create-monitor",
-		"Create a monitor", createMonitorDoc).accepts(a, monitorCreateSchema).created(), a.createMonitor)
-	handle(a, operation(http.MethodGet, monitors, "list-monitors",
-		"List monitors", listMonitorsDoc), a.listMonitors)
-	handle(a, operation(http.MethodPost, monitors+"/bulk", "create-monitors",
-		"Create many monitors", bulkDoc).accepts(a, bulkSchema).within(longRequestTimeout), a.createMonitors)
-	handle(a, operation(http.MethodGet, monitor, "get-monitor",
-		"Get a monitor", ""), a.getMonitor)
-	handle(a, operation(http.MethodPatch, monitor, "edit-monitor",
-		"Change a monitor", editMonitorDoc).accepts(a, monitorPatchSchema), a.editMonitor)
-	handle(a, operation(http.MethodDelete, monitor, "delete-monitor",
-		"Delete a monitor", deleteMonitorDoc), a.deleteMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/pause", "pause-monitor",
-		"Pause a monitor", pauseMonitorDoc), a.pauseMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/resume", "resume-monitor",
-		"Resume a monitor", resumeMonitorDoc), a.resumeMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/scan", "scan-monitor",
-		"Scan a monitor now", scanMonitorDoc).within(longRequestTimeout), a.scanMonitor)
-	handle(a, operation(http.MethodGet, monitor+"/scans", "list-scans",
-		"List a monitor's scans", listScansDoc), a.listScans)
+	handle(a, operation(http.MethodPost, monitors, "create-monitor", "Create a monitor", createMonitorDoc).
+		accepts(a, monitorCreateSchema).created().fails(http.StatusConflict), a.createMonitor)
+	handle(a, operation(http.MethodGet, monitors, "list-monitors", "List monitors", listMonitorsDoc), a.listMonitors)
+	handle(a, operation(http.MethodPost, monitors+"/bulk", "create-monitors", "Create many monitors", bulkDoc).
+		accepts(a, bulkSchema).within(longRequestTimeout), a.createMonitors)
+	handle(a, operation(http.MethodGet, monitor, "get-monitor", "Get a monitor", getMonitorDoc).
+		fails(http.StatusNotFound), a.getMonitor)
+	handle(a, operation(http.MethodPatch, monitor, "edit-monitor", "Change a monitor", editMonitorDoc).
+		accepts(a, monitorPatchSchema).fails(http.StatusNotFound, http.StatusConflict), a.editMonitor)
+	handle(a, operation(http.MethodDelete, monitor, "delete-monitor", "Delete a monitor", deleteMonitorDoc).
+		fails(http.StatusNotFound), a.deleteMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/pause", "pause-monitor", "Pause a monitor", pauseMonitorDoc).
+		fails(http.StatusNotFound), a.pauseMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/resume", "resume-monitor", "Resume a monitor", resumeMonitorDoc).
+		fails(http.StatusNotFound), a.resumeMonitor)
+	handle(a, operation(http.MethodPost, monitor+"/scan", "scan-monitor", "Scan a monitor now", scanMonitorDoc).
+		fails(http.StatusNotFound).within(longRequestTimeout), a.scanMonitor)
+	handle(a, operation(http.MethodGet, monitor+"/scans", "list-scans", "List a monitor's scans", listScansDoc).
+		fails(http.StatusNotFound), a.listScans)
 
-	handle(a, operation(http.MethodGet, "/livez", "livez",
-		"Is this process alive?", livezDoc), a.livez)
-	handle(a, operation(http.MethodGet, "/readyz", "readyz",
-		"Can this process serve?", readyzDoc), a.readyz)
+	handle(a, operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc).about("Health"), a.livez)
+	handle(a, operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc).about("Health"), a.readyz)
+
+	for _, path := range a.huma.OpenAPI().Paths { // huma documents the status that it would give; ours is 400
+		for _, op := range []*huma.Operation{path.Get, path.Post, path.Patch, path.Delete} {
+			if op != nil {
+				delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
+			}
+		}
+	}
 }
 
 // setUpLibraries sets what huma and gin keep in variables of their packages, once: every problem is one of ours, and a
@@ -108,13 +114,26 @@ type route struct {
 
 func operation(method, path, id, summary, description string) route {
 	return route{timeout: requestTimeout, Operation: huma.Operation{
-		Method: method, Path: path, OperationID: id, Summary: summary, Description: description,
+		Method: method, Path: path, OperationID: id, Summary: summary, Description: description, Tags: []string{"Monitors"},
 		Errors: []int{http.StatusBadRequest, http.StatusServiceUnavailable},
 	}}
 }
 
+// about groups the operation elsewhere in the documentation.
+func (r route) about(tag string) route {
+	r.Tags = []string{tag}
+	return r
+}
+
+// fails says with which other statuses the operation may fail.
+func (r route) fails(statuses ...int) route {
+	r.Errors = append(r.Errors, statuses...)
+	return r
+}
+
 // accepts says which body the operation takes. It is decoded by its handler, more strictly than huma would.
 func (r route) accepts(a *api, body bodySchema) route {
+	r.Errors = append(r.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	r.SkipValidateBody = true
 	r.MaxBodyBytes = body.maxBytes + 1 // huma refuses a body of just as many bytes
 	r.RequestBody = &huma.RequestBody{

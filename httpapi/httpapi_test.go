@@ -215,6 +215,7 @@ func TestOpenAPI(t *testing.T) {
 			"POST /api/v1/monitors/{id}/pause", "POST /api/v1/monitors/{id}/resume", "POST /api/v1/monitors/{id}/scan",
 			"GET /api/v1/monitors/{id}/scans", "GET /livez", "GET /readyz",
 		}, routes)
+		require.NotContains(t, answer.raw, `"422"`, "what is not valid is answered by 400")
 	})
 
 	t.Run("DescribesEveryFieldWithAnExample", func(t *testing.T) {

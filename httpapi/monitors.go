@@ -16,6 +16,7 @@ const (
 		"(method, url, regexp): one that is there already is answered by 409 with its id, or, with if_exists=update, gets " +
 		"this configuration. One that was deleted is revived with its history."
 	listMonitorsDoc  = "Pages through the monitors, by id or by name. Follow next_cursor until it is null."
+	getMonitorDoc    = "Gives a monitor, its configuration and where it stands."
 	editMonitorDoc   = "Changes what is given (JSON merge patch, RFC 7396): null sets a field back to its default."
 	deleteMonitorDoc = "Stops its scans. Its history stays in the database, and comes back when it is created again."
 	pauseMonitorDoc  = "Stops its scans until it is resumed. Pausing a paused monitor changes nothing."
