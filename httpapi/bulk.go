@@ -102,13 +102,14 @@ func bulkItemsOf(raw []byte) ([]jsontext.Value, []InputError) {
 
 func bulkOutcome(put jobs.Put) string {
 	switch put {
+	case jobs.PutCreated:
+		return "created"
 	case jobs.PutUpdated:
 		return "updated"
 	case jobs.PutExists:
 		return "exists"
-	default:
-		return "created"
 	}
+	panic(fmt.Sprintf("put %d is none", put))
 }
 
 // reach fails soon if the database is away, before what may take long begins.

@@ -1,10 +1,9 @@
 package httpapi
 
 import (
+	_ "embed"
 	"net/http"
 	"strings"
-
-	_ "embed"
 
 	"github.com/gin-gonic/gin"
 	"github.com/swaggest/swgui/v5/static"

@@ -27,7 +27,8 @@ type monitorPatch struct {
 	MonitorFields
 }
 
-// MonitorFields are what may be left out (exported, or huma would not see them in the structs that embed it). A field that is null has its default.
+// MonitorFields are what may be left out. A field that is null has its default. Exported, or huma would not see it in
+// the structs that embed it.
 type MonitorFields struct {
 	Name                 *string   `json:"name,omitempty" minLength:"1" maxLength:"200" doc:"What people call it. Default: host and path of the url." example:"Shop"`
 	Method               *string   `json:"method,omitempty" enum:"GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE" doc:"The request's method. Default: GET." example:"GET"`
@@ -36,7 +37,7 @@ type MonitorFields struct {
 	IntervalSeconds      *int      `json:"interval_seconds,omitempty" minimum:"10" maximum:"86400" doc:"Seconds from one scan to the next. Default: 60." example:"60"`
 	TimeoutMS            *int      `json:"timeout_ms,omitempty" minimum:"100" maximum:"30000" doc:"Milliseconds that a scan may take in all; less than the interval. Default: 10000, or half the interval where that is less." example:"10000"`
 	AcceptedStatuses     *[]string `json:"accepted_statuses,omitempty" minItems:"1" maxItems:"20" doc:"HTTP statuses that are good, single or as ranges, from 200 to 599. Default: 200-299." example:"[\"200-299\", \"304\"]"`
-	MaxRedirects         *int      `json:"max_redirects,omitempty" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. Default: 10." example:"10"`
+	MaxRedirects         *int      `json:"max_redirects,omitempty" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. A scan makes at most 8 connections, whatever is said here. Default: 10." example:"10"`
 	FailureThreshold     *int      `json:"failure_threshold,omitempty" minimum:"1" maximum:"100" doc:"How many failed scans in a row make it down. Default: 3." example:"3"`
 	SuccessThreshold     *int      `json:"success_threshold,omitempty" minimum:"1" maximum:"100" doc:"How many good scans in a row bring it back up. Default: 2." example:"2"`
 	RetryIntervalSeconds *int      `json:"retry_interval_seconds,omitempty" minimum:"5" maximum:"86400" doc:"Seconds until a second look after a failed scan, where that comes before the next scan. Default: 20." example:"20"`
@@ -108,8 +109,7 @@ func (a *api) check(config jobs.MonitorConfig, location string) (jobs.MonitorCon
 		inputErrors = append(inputErrors, InputError{Location: location + "." + field, Code: code, Message: message})
 	}
 	refused := func(field string, err error) {
-		var inputErr *probe.InputError
-		if errors.As(err, &inputErr) {
+		if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
 			wrong(field, inputErr.Code, inputErr.Message)
 		}
 	}

@@ -52,7 +52,7 @@ func (f *fetch) visit(ctx context.Context, this request) (*request, verdict) {
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 
 	hop.enter(inHeader)
 	hop.mark(&hop.sent)
@@ -60,15 +60,17 @@ func (f *fetch) visit(ctx context.Context, this request) (*request, verdict) {
 	if err != nil {
 		return nil, headerVerdict(ctx, err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	return f.receive(ctx, hop, this, answer)
 }
 
 // receive follows a redirect, and judges any other answer.
 func (f *fetch) receive(ctx context.Context, hop *hop, this request, answer *http.Response) (*request, verdict) {
 	if answer.ProtoMajor != 1 || answer.StatusCode < minStatus || answer.StatusCode > maxStatus {
-		return nil, verdict{uptime.HTTPMalformed,
-			fmt.Sprintf("the answer is of HTTP/%d, with the status %d", answer.ProtoMajor, answer.StatusCode)}
+		return nil, verdict{
+			uptime.HTTPMalformed,
+			fmt.Sprintf("the answer is of HTTP/%d, with the status %d", answer.ProtoMajor, answer.StatusCode),
+		}
 	}
 	f.result.HTTPStatus = new(answer.StatusCode)
 	if isRedirect(answer.StatusCode) && f.target.MaxRedirects > 0 {
@@ -79,7 +81,7 @@ func (f *fetch) receive(ctx context.Context, hop *hop, this request, answer *htt
 }
 
 func newRequest(ctx context.Context, this request) (*http.Request, error) {
-	asked, err := http.NewRequestWithContext(ctx, this.method, this.url, nil)
+	asked, err := http.NewRequestWithContext(ctx, this.method, this.url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 // resolving makes a prober for whom DNS holds these hosts.
 func resolving(tb testing.TB, policy probe.Policy, hosts map[string][]string) *probe.Prober {
 	tb.Helper()
-	prober := probe.NewProber(policy)
+	prober := probe.NewProber(policy, discard)
 	prober.Resolve(hostile.DNS(tb, hosts))
 	return prober
 }
@@ -64,7 +64,7 @@ func TestGuard(t *testing.T) {
 		addr := netip.MustParseAddrPort(strings.Trim(server, "htp:/"))
 		policy := probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
 
-		require.Equal(t, uptime.BlockedByPolicy, probe.NewProber(policy).Probe(t.Context(), get(server)).Outcome)
+		require.Equal(t, uptime.BlockedByPolicy, probe.NewProber(policy, discard).Probe(t.Context(), get(server)).Outcome)
 	})
 
 	t.Run("PassesOverARefusedAddress", func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestGuard(t *testing.T) {
 		outside := redirecting(t, named(inside, "127.0.0.2"))
 		policy := probe.Policy{Allow: prefixes("127.0.0.1/32")}
 
-		result := probe.NewProber(policy).Probe(t.Context(), get(outside))
+		result := probe.NewProber(policy, discard).Probe(t.Context(), get(outside))
 
 		require.Equal(t, uptime.BlockedByPolicy, result.Outcome)
 		require.Equal(t, 302, *result.HTTPStatus)
@@ -121,7 +121,7 @@ func TestGuard(t *testing.T) {
 
 	t.Run("StopsAfterEightConnectionsOfManyHops", func(t *testing.T) {
 		t.Parallel()
-		result := probe.NewProber(loopback).Probe(t.Context(), get(hostile.RedirectCounter(t)))
+		result := probe.NewProber(loopback, discard).Probe(t.Context(), get(hostile.RedirectCounter(t)))
 
 		require.Equal(t, uptime.TooManyRedirects, result.Outcome)
 		require.Contains(t, result.Error, "connections")
@@ -152,7 +152,7 @@ func TestDNS(t *testing.T) {
 
 	t.Run("CannotBeAsked", func(t *testing.T) {
 		t.Parallel()
-		prober := probe.NewProber(loopback)
+		prober := probe.NewProber(loopback, discard)
 		prober.Resolve("127.0.0.1:1")
 
 		result := prober.Probe(t.Context(), get("http://shop.test/"))

@@ -38,7 +38,9 @@ type hop struct {
 type hopKey struct{}
 
 // hopOf gives the hop that a context of net/http or the dialer belongs to.
-func hopOf(ctx context.Context) *hop { return ctx.Value(hopKey{}).(*hop) }
+func hopOf(ctx context.Context) *hop {
+	return ctx.Value(hopKey{}).(*hop) //nolint:forcetypeassert // a hop puts itself there
+}
 
 func (h *hop) context(ctx context.Context) context.Context {
 	trace := &httptrace.ClientTrace{

@@ -22,7 +22,7 @@ const (
 // first, its status second, the regexp last.
 func (f *fetch) judge(ctx context.Context, hop *hop, response *http.Response) verdict {
 	asked := f.target.Regexp != "" && response.Request.Method != http.MethodHead
-	body := buffers.Get().(*bytes.Buffer)
+	body := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it holds no others
 	defer putBuffer(body)
 
 	size, truncated, err := readBody(response.Body, body, asked)

@@ -1,11 +1,14 @@
 package probe_test
 
 import (
+	"log/slog"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
+
+var discard = slog.New(slog.DiscardHandler)
 
 // A probe that used a proxy of the environment would fail every test of a host that has a name.
 func TestMain(m *testing.M) {

@@ -56,14 +56,16 @@ type Prober struct {
 	tls       *tls.Config
 	transport *http.Transport
 	matcher   *matcher
+	logger    *slog.Logger
 }
 
 // NewProber makes a prober that connects only to addresses that policy permits.
-func NewProber(policy Policy) *Prober {
+func NewProber(policy Policy, logger *slog.Logger) *Prober {
 	p := &Prober{
 		policy:  policy,
 		tls:     &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
 		matcher: newMatcher(),
+		logger:  logger,
 	}
 	p.dialer = net.Dialer{
 		Resolver:       newResolver(new(net.Dialer).DialContext),
@@ -91,7 +93,7 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 	start := time.Now()
 	defer func() {
 		if reason := recover(); reason != nil { // a bug of ours, which says nothing of the target
-			slog.ErrorContext(ctx, "probe panicked", slog.String("reason", fmt.Sprint(reason)),
+			p.logger.ErrorContext(ctx, "probe panicked", slog.String("reason", fmt.Sprint(reason)),
 				slog.String("stack", string(debug.Stack())))
 			result = Result{Outcome: uptime.Inconclusive, Error: "the probe itself failed"}
 		}

@@ -50,8 +50,7 @@ func parseLocation(answer *http.Response) (location *url.URL, ok bool) {
 
 // redirectVerdict says what a URL that may not be typed means as the target of a redirect.
 func redirectVerdict(err error) verdict {
-	var input *InputError
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*InputError](err); ok {
 		switch input.Code {
 		case "target_not_allowed":
 			return blocked

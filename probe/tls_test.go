@@ -39,7 +39,7 @@ func TestTLS(t *testing.T) {
 	t.Run("WantsACertificateOfOurs", func(t *testing.T) {
 		t.Parallel()
 		url, roots := hostile.WantsClientTLS(t)
-		prober := probe.NewProber(loopback)
+		prober := probe.NewProber(loopback, discard)
 		prober.Trust(roots)
 
 		result := prober.Probe(t.Context(), get(url))
@@ -53,7 +53,7 @@ func TestTLS(t *testing.T) {
 		t.Cleanup(server.Close)
 		roots := x509.NewCertPool()
 		roots.AddCert(server.Certificate())
-		prober := probe.NewProber(loopback)
+		prober := probe.NewProber(loopback, discard)
 		prober.Trust(roots)
 
 		result := prober.Probe(t.Context(), get(server.URL))

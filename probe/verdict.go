@@ -22,9 +22,11 @@ type verdict struct {
 }
 
 // blocked tells neither the address nor the rule, lest a monitor become a scanner of our network.
-var blocked = verdict{uptime.BlockedByPolicy,
+var blocked = verdict{
+	uptime.BlockedByPolicy,
 	"the target's address is one that this installation does not connect to; " +
-		"the setting RIVERWATCH_ALLOW_CIDRS can allow a private network"}
+		"the setting RIVERWATCH_ALLOW_CIDRS can allow a private network",
+}
 
 // ended gives the verdict of a probe whose context has ended while it waited: for the target, if the deadline came.
 func ended(ctx context.Context, waiting stage) (v verdict, yes bool) {
@@ -49,6 +51,7 @@ func timeout(waiting stage) verdict {
 		return verdict{uptime.TimeoutHeader, "the answer's header did not come before the deadline"}
 	case inBody:
 		return verdict{uptime.TimeoutBody, "the answer's body did not end before the deadline"}
+	case inConnect:
 	}
 	return verdict{uptime.TimeoutConnect, "no connection was made before the deadline"}
 }

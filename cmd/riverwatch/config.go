@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding"
 	"errors"
 	"fmt"
@@ -47,8 +48,11 @@ type duration time.Duration
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no duration", text)
+	}
 	*d = duration(parsed)
-	return err
+	return nil
 }
 
 var (
@@ -142,7 +146,7 @@ func (c config) check(parseErrors []error) (errs []error) {
 
 // policy gives the addresses that monitors may have: what the operator allows, less the API's, the database's, and
 // those of Kubernetes.
-func (c config) policy(api netip.AddrPort) (probe.Policy, error) {
+func (c config) policy(ctx context.Context, api netip.AddrPort) (probe.Policy, error) {
 	refuse, err := ownAddresses(api)
 	if err != nil {
 		return probe.Policy{}, err
@@ -151,12 +155,12 @@ func (c config) policy(api netip.AddrPort) (probe.Policy, error) {
 	if err != nil {
 		return probe.Policy{}, fmt.Errorf("parse DATABASE_URL: %w", err)
 	}
-	refuse = append(refuse, resolve(database.ConnConfig.Host, database.ConnConfig.Port)...)
+	refuse = append(refuse, resolve(ctx, database.ConnConfig.Host, database.ConnConfig.Port)...)
 	for _, fallback := range database.ConnConfig.Fallbacks {
-		refuse = append(refuse, resolve(fallback.Host, fallback.Port)...)
+		refuse = append(refuse, resolve(ctx, fallback.Host, fallback.Port)...)
 	}
 	if c.KubernetesHost != "" {
-		refuse = append(refuse, resolve(c.KubernetesHost, 0)...)
+		refuse = append(refuse, resolve(ctx, c.KubernetesHost, 0)...)
 	}
 	return probe.Policy{Allow: c.AllowCIDRs, Refuse: refuse}, nil
 }
@@ -183,8 +187,8 @@ func ownAddresses(listen netip.AddrPort) ([]netip.AddrPort, error) {
 }
 
 // resolve gives a host's addresses. A host that does not resolve now, or is the folder of a socket, has none to refuse.
-func resolve(host string, port uint16) []netip.AddrPort {
-	addresses, err := net.LookupHost(host)
+func resolve(ctx context.Context, host string, port uint16) []netip.AddrPort {
+	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
 		return nil
 	}

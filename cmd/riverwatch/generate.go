@@ -68,7 +68,7 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 	if err != nil {
 		return err
 	}
-	policy, err := config.policy(config.Listen)
+	policy, err := config.policy(ctx, config.Listen)
 	if err != nil {
 		return err
 	}

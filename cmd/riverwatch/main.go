@@ -86,8 +86,7 @@ const (
 func usageError(err error) error { return &exitError{error: err, code: exitUsage} }
 
 func exitCode(err error) int {
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.code
 	}
 	return exitFailed

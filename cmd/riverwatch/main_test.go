@@ -65,9 +65,15 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 	t.Parallel()
 	database := map[string]string{"DATABASE_URL": "postgres://u@127.0.0.1:1/d"}
 	for _, args := range [][]string{
-		{"serve", "--bogus"}, {"serve", "x"}, {"check"}, {"check", "a", "b"}, {"check", "--timeout", "1h", "http://example.com"},
-		{"check", "--allow-cidr", "nonsense", "http://example.com"}, {"check", "--regexp", "(", "http://example.com"},
-		{"migrate", "down", "--steps", "0"}, {"generate-monitors", "--count", "0", "--url", "http://example.com"},
+		{"serve", "--bogus"},
+		{"serve", "x"},
+		{"check"},
+		{"check", "a", "b"},
+		{"check", "--timeout", "1h", "http://example.com"},
+		{"check", "--allow-cidr", "nonsense", "http://example.com"},
+		{"check", "--regexp", "(", "http://example.com"},
+		{"migrate", "down", "--steps", "0"},
+		{"generate-monitors", "--count", "0", "--url", "http://example.com"},
 		{"generate-monitors", "--count", "2", "--url", "http://example.com", "--interval", "1500ms"},
 	} {
 		_, _, err := command(t.Context(), database, args...)

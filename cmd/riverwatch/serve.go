@@ -112,7 +112,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		}
 		own = netip.MustParseAddrPort(s.listener.Addr().String()) // port 0 is a free one by now
 	}
-	if s.policy, err = config.policy(own); err != nil {
+	if s.policy, err = config.policy(ctx, own); err != nil {
 		return err
 	}
 
@@ -197,7 +197,7 @@ func reachable(listen netip.AddrPort) netip.AddrPort {
 // scan works River's jobs until ctx is done, and then finishes what is open.
 func (s *server) scan(ctx context.Context) error {
 	if err := s.awaitSchema(ctx); err != nil {
-		return nil //nolint:nilerr // ctx is done before there was anything to do
+		return nil // ctx is done before there was anything to do
 	}
 	recorder := jobs.NewRecorder(s.pool, s.queue, time.Now, s.logger)
 	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
@@ -212,7 +212,8 @@ func (s *server) scan(ctx context.Context) error {
 	}()
 
 	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
-	scanner := jobs.NewScanner(s.pool, s.queue, probe.NewProber(s.policy), recorder, limits, workerName(), time.Now)
+	prober := probe.NewProber(s.policy, s.logger)
+	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, workerName(), time.Now)
 	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func Rows(tb testing.TB, path string) []map[string]string {
 	tb.Helper()
 	file, err := os.Open(path)
 	require.NoError(tb, err)
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	records, err := csv.NewReader(file).ReadAll()
 	require.NoError(tb, err)
 

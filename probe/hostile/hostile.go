@@ -155,7 +155,7 @@ func boundSocket(tb testing.TB) (socket int, address string) {
 	require.NoError(tb, syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	name, err := syscall.Getsockname(socket)
 	require.NoError(tb, err)
-	return socket, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	return socket, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port) //nolint:forcetypeassert // as bound above
 }
 
 // NotAccepting listens, but accepts nobody: the kernel connects, and no request is read.
@@ -197,7 +197,7 @@ func serve(tb testing.TB, handle func(*net.TCPConn)) string {
 	tb.Cleanup(func() {
 		_ = listener.Close()
 		for conn := range open.Range {
-			_ = conn.(*net.TCPConn).Close()
+			_ = conn.(*net.TCPConn).Close() //nolint:forcetypeassert // it holds no others
 		}
 		wait.Wait()
 	})
