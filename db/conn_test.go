@@ -2,6 +2,7 @@ package db_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,7 +34,7 @@ func TestOpen(t *testing.T) {
 		var got string
 		require.NoError(t, pool.QueryRow(t.Context(), "SHOW lock_timeout").Scan(&got))
 		require.Equal(t, "7s", got)
-		require.EqualValues(t, 9, pool.Config().ConnConfig.ConnectTimeout.Seconds())
+		require.Equal(t, 9*time.Second, pool.Config().ConnConfig.ConnectTimeout)
 	})
 
 	t.Run("ABadURL", func(t *testing.T) {

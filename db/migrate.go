@@ -71,7 +71,8 @@ func MigrateDown(ctx context.Context, url string, steps int, logger *slog.Logger
 		if target > 0 {
 			return nil
 		}
-		if _, err := m.river.Migrate(ctx, rivermigrate.DirectionDown, &rivermigrate.MigrateOpts{TargetVersion: -1}); err != nil {
+		all := &rivermigrate.MigrateOpts{TargetVersion: -1}
+		if _, err := m.river.Migrate(ctx, rivermigrate.DirectionDown, all); err != nil {
 			return fmt.Errorf("migrate River's schema down: %w", err)
 		}
 		return nil

@@ -85,7 +85,8 @@ func TestMigrations(t *testing.T) {
 		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 2, discard))
 		require.Equal(t, 3, count(t, pool, "monitor_log"))
 		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
-		require.Equal(t, 2, count(t, pool, "pg_indexes WHERE indexname IN ('monitor_log_pkey', 'monitor_log_outside_rounds')"))
+		require.Equal(t, 2, count(t, pool,
+			"pg_indexes WHERE indexname IN ('monitor_log_pkey', 'monitor_log_outside_rounds')"))
 
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		require.True(t, versions(t, pool).Current())
@@ -204,8 +205,8 @@ func TestSchemaHash(t *testing.T) {
 	require.Equal(t, hash, again)
 }
 
-// cuts does something again and again, cut off from the database each time a little later, until it is done in time, and
-// gives the number of cuts.
+// cuts does something again and again, cut off from the database each time a little later, until it is done in time,
+// and gives the number of cuts.
 func cuts(t *testing.T, proxy *dbtest.Proxy, do func() error) (n int) {
 	t.Helper()
 	for after := 1; ; after += 1 + after/10 {

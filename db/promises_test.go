@@ -37,14 +37,15 @@ func (p promise) slots(since, until time.Time) (slots []time.Time) {
 
 var day = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
-// instants are within three hours across the boundary of a chunk, of the database's precision, half of them whole seconds.
+// instants are within three hours across the boundary of a chunk, of the database's precision, half of them whole
+// seconds.
 var instants = rapid.Custom(func(t *rapid.T) time.Time {
 	at := day.Add(4*time.Hour + time.Duration(rapid.IntRange(0, 3*3600).Draw(t, "second"))*time.Second)
 	return at.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 999_999, 500_000}).Draw(t, "µs")) * time.Microsecond)
 })
 
-// history draws the promises of one monitor, one after the other, the last of them open or not. The last slot of one that
-// was closed may have been at work then: it ends in inFlight.
+// history draws the promises of one monitor, one after the other, the last of them open or not. The last slot of one
+// that was closed may have been at work then: it ends in inFlight.
 func history(t *rapid.T) (promises []promise, inFlight []time.Time) {
 	at := instants.Draw(t, "created")
 	for range rapid.IntRange(1, 3).Draw(t, "promises") {
@@ -198,7 +199,10 @@ func TestGaps(t *testing.T) {
 	slot := func(n int) time.Time { return day.Add(time.Duration(10*n) * time.Second) }
 	a, b := dbtest.Monitor(t, pool, 10, 0).ID, dbtest.Monitor(t, pool, 10, 0).ID
 	require.NoError(t, queries.OpenSchedules(ctx, db.OpenSchedulesParams{
-		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, Phases: []int{0, 0},
+		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, Phases: []int{
+			0,
+			0,
+		},
 	}))
 	declare := func(from, to int) int64 {
 		declared, err := queries.DeclareGap(ctx, db.DeclareGapParams{
@@ -208,7 +212,8 @@ func TestGaps(t *testing.T) {
 		require.NoError(t, err)
 		return declared
 	}
-	dbtest.Insert(t, pool, dbtest.Scan(a, slot(1)), dbtest.Scan(b, slot(1)), dbtest.Scan(a, slot(2)), dbtest.Scan(a, slot(4)),
+	dbtest.Insert(t, pool, dbtest.Scan(a, slot(1)), dbtest.Scan(b, slot(1)), dbtest.Scan(a, slot(2)), dbtest.Scan(a,
+		slot(4)),
 		dbtest.Scan(b, slot(4)))
 
 	require.Zero(t, declare(-5, 0), "nothing was promised yet")

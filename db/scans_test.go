@@ -65,7 +65,8 @@ func TestNewestScans(t *testing.T) {
 
 	t.Run("NothingInTheRange", func(t *testing.T) {
 		t.Parallel()
-		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, day.Add(22*time.Hour), day.Add(22*time.Hour+time.Minute), 10)
+		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, day.Add(22*time.Hour),
+			day.Add(22*time.Hour+time.Minute), 10)
 		require.NoError(t, err)
 		require.Empty(t, scans)
 		require.NotNil(t, scans)

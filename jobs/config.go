@@ -26,7 +26,8 @@ type MonitorConfig struct {
 	Enabled              bool
 }
 
-// DefaultConfig is what a monitor has of which nothing is said. WithDefaults completes it once URL and interval are set.
+// DefaultConfig is what a monitor has of which nothing is said. WithDefaults completes it once URL and interval are
+// set.
 func DefaultConfig() MonitorConfig {
 	return MonitorConfig{
 		Method: http.MethodGet, IntervalSeconds: 60, AcceptedStatuses: []string{"200-299"}, MaxRedirects: 10,
@@ -34,8 +35,8 @@ func DefaultConfig() MonitorConfig {
 	}
 }
 
-// WithDefaults sets what follows from other values, where nothing is said of it: the name is the URL's host and path, and
-// the timeout 10 s, or half the interval where that is less.
+// WithDefaults sets what follows from other values, where nothing is said of it: the name is the URL's host and path,
+// and the timeout 10 s, or half the interval where that is less.
 func (c MonitorConfig) WithDefaults() MonitorConfig {
 	if c.TimeoutMS == 0 {
 		c.TimeoutMS = min(10_000, c.IntervalSeconds*1000/2)

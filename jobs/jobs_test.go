@@ -34,6 +34,9 @@ import (
 // When tests begin, unless they run a real client, which knows only the real time.
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
+// driver is that of rivertest, which needs no pool.
+var driver = riverpgxv5.New(nil)
+
 var discard = slog.New(slog.DiscardHandler)
 
 // These tests wait for the database and for deadlines more than they compute.
@@ -60,7 +63,8 @@ type process struct {
 
 func newProcess(t *testing.T) *process {
 	t.Helper()
-	return newProcessOn(t, dbtest.New(t), probe.NewProber(probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}),
+	return newProcessOn(t, dbtest.New(t),
+		probe.NewProber(probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, discard),
 		jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
 }
 
@@ -171,6 +175,12 @@ func one[T any](t *testing.T, p *process, sql string, args ...any) T {
 	return value
 }
 
+// count counts rows: from is what follows FROM.
+func (p *process) count(t *testing.T, from string, args ...any) int {
+	t.Helper()
+	return one[int](t, p, "SELECT count(*)::int FROM "+from, args...)
+}
+
 func column[T any](t *testing.T, p *process, sql string, args ...any) []T {
 	t.Helper()
 	rows, err := p.pool.Query(t.Context(), sql, args...)
@@ -210,7 +220,8 @@ func openJobs[T river.JobArgs](t *testing.T, p *process) []T {
 	var kind T
 	var all []T
 	for _, raw := range column[[]byte](t, p, `
-		SELECT args FROM river_job WHERE kind = $1 AND state = 'available' AND attempt = 0 ORDER BY scheduled_at, id`, kind.Kind()) {
+		SELECT args FROM river_job WHERE kind = $1 AND state = 'available' AND attempt = 0
+		ORDER BY scheduled_at, id`, kind.Kind()) {
 		var args T
 		require.NoError(t, json.Unmarshal(raw, &args))
 		all = append(all, args)
@@ -231,7 +242,9 @@ const rescued = "Stuck job rescued by JobRescuer"
 
 // work works a job as a client does that has just fetched it: the job that is there already, or a new one. For each of
 // failures the job has been tried before.
-func work[T river.JobArgs](t *testing.T, p *process, worker river.Worker[T], args T, failures ...string) (*rivertest.WorkResult, error) {
+func work[T river.JobArgs](
+	t *testing.T, p *process, worker river.Worker[T], args T, failures ...string,
+) (*rivertest.WorkResult, error) {
 	t.Helper()
 	ctx := t.Context()
 	inserted, err := p.queue.Insert(ctx, args, nil)
@@ -242,14 +255,15 @@ func work[T river.JobArgs](t *testing.T, p *process, worker river.Worker[T], arg
 				'at', '2026-06-01T12:00:00Z', 'attempt', $2::int, 'error', $3::text, 'trace', '')) WHERE id = $1`,
 			inserted.Job.ID, i+1, failure)
 	}
-	p.exec(t, "UPDATE river_job SET state = 'available', finalized_at = NULL, attempt = $2 WHERE id = $1", inserted.Job.ID, len(failures))
+	p.exec(t, "UPDATE river_job SET state = 'available', finalized_at = NULL, attempt = $2 WHERE id = $1",
+		inserted.Job.ID, len(failures))
 	job, err := p.queue.JobGet(ctx, inserted.Job.ID)
 	require.NoError(t, err)
 
 	tx, err := p.pool.Begin(ctx)
 	require.NoError(t, err)
 	defer tx.Rollback(ctx) //nolint:errcheck // after the commit there is nothing
-	result, workErr := rivertest.NewWorker(t, riverpgxv5.New(nil), &river.Config{Logger: discard}, worker).WorkJob(ctx, t, tx, job)
+	result, workErr := rivertest.NewWorker(t, driver, &river.Config{Logger: discard}, worker).WorkJob(ctx, t, tx, job)
 	require.NoError(t, tx.Commit(ctx))
 	return result, workErr
 }
@@ -265,17 +279,19 @@ func (p *process) round(t *testing.T, args jobs.RoundArgs, failures ...string) m
 
 // tryRound works a round as [tryWork] does.
 func (p *process) tryRound(t *testing.T, args jobs.RoundArgs) error {
+	t.Helper()
 	return tryWork(t, p, &jobs.RoundWorker{Scanner: p.scanner}, args)
 }
 
 // tryWork works a job of its own, though there may be such a one already, and gives its error.
 func tryWork[T river.JobArgs](t *testing.T, p *process, worker river.Worker[T], args T) error {
+	t.Helper()
 	tx, err := p.pool.Begin(t.Context())
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(t.Context()) //nolint:errcheck // the job is not kept
-	_, err = rivertest.NewWorker(t, riverpgxv5.New(nil), &river.Config{Logger: discard}, worker).Work(t.Context(), t, tx, args, nil)
+	_, err = rivertest.NewWorker(t, driver, &river.Config{Logger: discard}, worker).Work(t.Context(), t, tx, args, nil)
 	return err
 }
 
@@ -346,7 +362,8 @@ func well() probe.Result {
 	return probe.Result{Start: noon, Outcome: uptime.OK, Total: time.Millisecond}
 }
 
-// insertMonitors inserts n active monitors of one schedule, a thing that ids do not easily give, promised from first on.
+// insertMonitors inserts n active monitors of one schedule, a thing that ids do not easily give, promised from first
+// on.
 func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Schedule, first time.Time) {
 	t.Helper()
 	p.exec(t, `
@@ -354,7 +371,8 @@ func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Sc
 			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
-			SELECT 1000 + n * $2, $5, $5, $3, $4, 1000, 0, 3, 2, 20, false, 'many', 'GET', 'http://many.example/' || n, '{200}', '{}'
+			SELECT 1000 + n * $2, $5, $5, $3, $4, 1000, 0, 3, 2, 20, false, 'many', 'GET',
+				'http://many.example/' || n, '{200}', '{}'
 			FROM generate_series(1, $1::integer) AS n
 			RETURNING id
 		), states AS (

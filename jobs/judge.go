@@ -85,7 +85,8 @@ func decideAll(rows []db.LockStatesToJudgeRow, scans []db.Scan, now time.Time) [
 	return changes
 }
 
-// judged reports whether a scan tells how a monitor stands now: it ran with the present configuration, and not long ago.
+// judged reports whether a scan tells how a monitor stands now: it ran with the present configuration, and not long
+// ago.
 func judged(scan db.Scan, monitor db.Monitor, now time.Time) bool {
 	interval := time.Duration(monitor.IntervalSeconds) * time.Second
 	return scan.MonitorVersion == monitor.Version && now.Sub(scan.Slot) < interval+judgedWithin
@@ -103,7 +104,9 @@ func lastChanges(changes []change) []change {
 	for _, c := range changes {
 		byMonitor[c.monitor.ID] = c
 	}
-	return slices.SortedFunc(maps.Values(byMonitor), func(a, b change) int { return cmp.Compare(a.monitor.ID, b.monitor.ID) })
+	return slices.SortedFunc(maps.Values(byMonitor), func(a, b change) int {
+		return cmp.Compare(a.monitor.ID, b.monitor.ID)
+	})
 }
 
 func writeStates(ctx context.Context, queries *db.Queries, changes []change) error {
@@ -125,8 +128,8 @@ func writeStates(ctx context.Context, queries *db.Queries, changes []change) err
 	return nil
 }
 
-// insertRetries asks for a quick second look at each monitor that has failed and is not down yet, where that comes before
-// its next slot.
+// insertRetries asks for a quick second look at each monitor that has failed and is not down yet, where that comes
+// before its next slot.
 func (r *Recorder) insertRetries(ctx context.Context, tx pgx.Tx, changes []change) error {
 	var scans []river.InsertManyParams
 	now := r.now()

@@ -41,9 +41,9 @@ type PutMonitor struct {
 	Put     Put
 }
 
-// CreateMonitors creates monitors, with their promises and jobs, in one transaction. A monitor that is there already, by
-// its (method, URL, regexp), is updated if update says so, and else left alone. The results are in the order of configs.
-// A single monitor is scanned at once; of several only those whose first slot is far away.
+// CreateMonitors creates monitors, with their promises and jobs, in one transaction. A monitor that is there already,
+// by its (method, URL, regexp), is updated if update says so, and else left alone. The results are in the order of
+// configs. A single monitor is scanned at once; of several only those whose first slot is far away.
 func CreateMonitors(
 	ctx context.Context, conn db.Conn, queue Queue, configs []MonitorConfig, update bool, at time.Time,
 ) ([]PutMonitor, error) {
@@ -62,7 +62,8 @@ func CreateMonitors(
 // EditMonitor gives a monitor the configuration that edit makes of its present one. An error of edit is returned as it
 // is. Other errors: pgx.ErrNoRows where there is no such monitor, *ConflictError.
 func EditMonitor(
-	ctx context.Context, conn db.Conn, queue Queue, id int64, edit func(MonitorConfig) (MonitorConfig, error), at time.Time,
+	ctx context.Context, conn db.Conn, queue Queue, id int64, edit func(MonitorConfig) (MonitorConfig, error),
+	at time.Time,
 ) (db.Monitor, error) {
 	var monitor db.Monitor
 	var config MonitorConfig
@@ -162,7 +163,8 @@ func byIdentity(configs []MonitorConfig) []int {
 	}
 	slices.SortStableFunc(order, func(i, j int) int {
 		a, b := configs[i], configs[j]
-		return cmp.Or(cmp.Compare(a.URL, b.URL), cmp.Compare(a.Method, b.Method), cmp.Compare(deref(a.Regexp), deref(b.Regexp)))
+		return cmp.Or(
+			cmp.Compare(a.URL, b.URL), cmp.Compare(a.Method, b.Method), cmp.Compare(deref(a.Regexp), deref(b.Regexp)))
 	})
 	return order
 }
@@ -175,7 +177,9 @@ func deref(s *string) string {
 }
 
 // insert inserts the monitors that are not there, into puts, and gives the indexes of the others.
-func (c changer) insert(ctx context.Context, configs []MonitorConfig, order []int, puts []PutMonitor) (taken []int, err error) {
+func (c changer) insert(
+	ctx context.Context, configs []MonitorConfig, order []int, puts []PutMonitor,
+) (taken []int, err error) {
 	ids, err := c.queries.NextMonitorIDs(ctx, len(configs))
 	if err != nil {
 		return nil, fmt.Errorf("reserve ids: %w", err)

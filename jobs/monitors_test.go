@@ -56,9 +56,11 @@ func TestCreateMonitors(t *testing.T) {
 		require.True(t, open.FromAt.Equal(schedule.SlotAfter(noon)))
 		require.Contains(t, openJobs[jobs.RoundArgs](t, p), roundOf(monitor, schedule.SlotAfter(noon)))
 
-		scans := column[time.Time](t, p, "SELECT scheduled_at FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
+		scans := column[time.Time](t, p,
+			"SELECT scheduled_at FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
 		require.Len(t, scans, 1, "the first result is there in a second")
-		require.True(t, scans[0].Equal(noon.Add(time.Microsecond)), "a scan outside rounds is at no whole second, lest it take a slot's place")
+		require.True(t, scans[0].Equal(noon.Add(time.Microsecond)),
+			"a scan outside rounds is at no whole second, lest it take a slot's place")
 	})
 
 	t.Run("AllIsRolledBackTogether", func(t *testing.T) {
@@ -70,19 +72,20 @@ func TestCreateMonitors(t *testing.T) {
 			require.NotZero(t, puts[0].Monitor.ID)
 			return context.Canceled // the caller's, of all that he does in his transaction
 		}), context.Canceled)
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM monitors WHERE interval_seconds = 3602"))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM monitor_schedules WHERE interval_seconds = 3602"))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE args ->> 'interval' = '3602'"))
+		require.Zero(t, p.count(t, "monitors WHERE interval_seconds = 3602"))
+		require.Zero(t, p.count(t, "monitor_schedules WHERE interval_seconds = 3602"))
+		require.Zero(t, p.count(t, "river_job WHERE args ->> 'interval' = '3602'"))
 	})
 
 	t.Run("OneThatCannotBeStoredSpoilsAll", func(t *testing.T) {
 		t.Parallel()
 		bad := config(url("bad"), 3603)
 		bad.FailureThreshold = 0
-		_, err := jobs.CreateMonitors(t.Context(), p.pool, p.queue, []jobs.MonitorConfig{config(url("fine"), 3603), bad}, false, noon)
+		_, err := jobs.CreateMonitors(t.Context(), p.pool, p.queue, []jobs.MonitorConfig{config(url("fine"), 3603), bad},
+			false, noon)
 		require.ErrorContains(t, err, "create 2 monitors: insert monitors: ")
 		require.Equal(t, db.TroubleOurs, db.TroubleOf(err))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM monitors WHERE interval_seconds = 3603"))
+		require.Zero(t, p.count(t, "monitors WHERE interval_seconds = 3603"))
 	})
 
 	t.Run("APausedOneIsPromisedNothing", func(t *testing.T) {
@@ -92,9 +95,9 @@ func TestCreateMonitors(t *testing.T) {
 		monitor := p.create(t, c)
 		require.NotNil(t, monitor.PausedAt)
 		require.Equal(t, uptime.Paused, p.state(t, monitor.ID).Status)
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM monitor_schedules WHERE monitor_id = $1", monitor.ID))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE args ->> 'interval' = '3604'"))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE (args ->> 'monitor_id')::bigint = $1", monitor.ID))
+		require.Zero(t, p.count(t, "monitor_schedules WHERE monitor_id = $1", monitor.ID))
+		require.Zero(t, p.count(t, "river_job WHERE args ->> 'interval' = '3604'"))
+		require.Zero(t, p.count(t, "river_job WHERE (args ->> 'monitor_id')::bigint = $1", monitor.ID))
 	})
 
 	t.Run("FiftyAtOnceMakeOne", func(t *testing.T) {
@@ -104,7 +107,8 @@ func TestCreateMonitors(t *testing.T) {
 		var all errgroup.Group
 		for range 50 {
 			all.Go(func() error {
-				puts, err := jobs.CreateMonitors(t.Context(), p.pool, p.queue, []jobs.MonitorConfig{config(url("raced"), 3605)}, false, noon)
+				puts, err := jobs.CreateMonitors(t.Context(), p.pool, p.queue, []jobs.MonitorConfig{config(url("raced"), 3605)},
+					false, noon)
 				if err != nil {
 					return err
 				}
@@ -121,8 +125,8 @@ func TestCreateMonitors(t *testing.T) {
 		for range 50 {
 			require.Equal(t, id, <-ids)
 		}
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM monitors WHERE url = $1", url("raced")))
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM monitor_schedules WHERE monitor_id = $1 AND until_at IS NULL", id))
+		require.Equal(t, 1, p.count(t, "monitors WHERE url = $1", url("raced")))
+		require.Equal(t, 1, p.count(t, "monitor_schedules WHERE monitor_id = $1 AND until_at IS NULL", id))
 		require.Equal(t, uptime.Pending, p.state(t, id).Status)
 	})
 
@@ -163,11 +167,11 @@ func TestCreateMonitors(t *testing.T) {
 		require.Equal(t, jobs.PutCreated, puts[0].Put)
 		require.Equal(t, first.ID, puts[0].Monitor.ID)
 		require.Nil(t, puts[0].Monitor.DeletedAt)
-		require.Equal(t, 2, one[int](t, p, "SELECT count(*)::int FROM monitor_schedules WHERE monitor_id = $1", first.ID))
+		require.Equal(t, 2, p.count(t, "monitor_schedules WHERE monitor_id = $1", first.ID))
 		state := p.state(t, first.ID)
 		require.Equal(t, uptime.Pending, state.Status)
 		require.True(t, state.Since.Equal(later))
-		require.Equal(t, 2, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", first.ID))
+		require.Equal(t, 2, p.count(t, "river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", first.ID))
 	})
 }
 
@@ -208,9 +212,9 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 			require.Equal(t, "the second", put.Monitor.Name)
 		}
 	}
-	require.Equal(t, 990, one[int](t, p, "SELECT count(*)::int FROM monitors"))
-	require.Equal(t, 990, one[int](t, p, "SELECT count(*)::int FROM monitor_states"))
-	require.Equal(t, 989, one[int](t, p, "SELECT count(*)::int FROM monitor_schedules WHERE until_at IS NULL"))
+	require.Equal(t, 990, p.count(t, "monitors"))
+	require.Equal(t, 990, p.count(t, "monitor_states"))
+	require.Equal(t, 989, p.count(t, "monitor_schedules WHERE until_at IS NULL"))
 
 	// Each is promised its next slot, and that has a round.
 	require.Zero(t, one[int](t, p, `
@@ -230,12 +234,30 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 	}
 }
 
+func TestAMonitorPausedDuringItsFirstScan(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	monitor := p.create(t, config(url("first"), 60))
+	first := scheduleOf(monitor).SlotAfter(noon)
+	p.setNow(first.Add(time.Second))
+	p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.Enabled = false })
+	p.record(t, monitor, first, uptime.OK) // the scan ends
+
+	require.Zero(t, p.count(t, "promised_slots($1, $2)", noon, first.Add(time.Hour)), "it is no longer promised")
+	scans, err := db.NewestScans(t.Context(), p.pool, monitor.ID, noon, first.Add(time.Hour), 10)
+	require.NoError(t, err)
+	require.Len(t, scans, 1, "but found")
+
+	p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.Enabled = true })
+	require.Equal(t, 2, p.count(t, "monitor_schedules"))
+}
+
 func TestEditMonitor(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
 	scanJobs := func(t *testing.T, id int64) int {
 		t.Helper()
-		return one[int](t, p, "SELECT count(*)::int FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", id)
+		return p.count(t, "river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", id)
 	}
 	changeAt := func(t *testing.T, id int64, at time.Time, change func(*jobs.MonitorConfig)) db.Monitor {
 		t.Helper()
@@ -263,7 +285,8 @@ func TestEditMonitor(t *testing.T) {
 		require.ErrorIs(t, err, pgx.ErrNoRows)
 
 		// While it is paused, its expectations change: it stays paused since then.
-		edited := changeAt(t, monitor.ID, later.Add(time.Minute), func(c *jobs.MonitorConfig) { c.AcceptedStatuses = []string{"404"} })
+		edited := changeAt(t, monitor.ID, later.Add(time.Minute),
+			func(c *jobs.MonitorConfig) { c.AcceptedStatuses = []string{"404"} })
 		require.True(t, edited.PausedAt.Equal(later))
 		require.True(t, p.state(t, monitor.ID).Since.Equal(later))
 		require.Equal(t, 1, scanJobs(t, monitor.ID))
@@ -344,7 +367,8 @@ func TestEditMonitor(t *testing.T) {
 				END IF;
 				RETURN NEW;
 			END $$;
-			CREATE TRIGGER unlucky BEFORE UPDATE ON monitors FOR EACH ROW WHEN (NEW.name = 'unlucky') EXECUTE FUNCTION unlucky()`)
+			CREATE TRIGGER unlucky BEFORE UPDATE ON monitors FOR EACH ROW
+				WHEN (NEW.name = 'unlucky') EXECUTE FUNCTION unlucky()`)
 		rename := edit(func(c *jobs.MonitorConfig) { c.Name = "unlucky" })
 		edited, err := jobs.EditMonitor(t.Context(), p.pool, p.queue, monitor.ID, rename, noon)
 		require.NoError(t, err)
@@ -358,8 +382,8 @@ func TestEditMonitor(t *testing.T) {
 	})
 }
 
-// However a monitor is changed, and whether its present slot was scanned or not: no instant is promised by two schedules,
-// and what was scanned as promised stays promised.
+// However a monitor is changed, and whether its present slot was scanned or not: no instant is promised by two
+// schedules, and what was scanned as promised stays promised.
 func TestPromisesOfAChangedMonitor(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
@@ -382,7 +406,8 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 			present := scheduleOf(monitor).SlotAt(at)
 			if monitor.PausedAt == nil && rapid.Bool().Draw(rt, "scanned") && promised(rt, tx, monitor.ID, present) {
 				if _, err := tx.Exec(ctx, `INSERT INTO monitor_log (slot, monitor_id, late_ms, total_us, monitor_version, outcome,
-					reason, worker) VALUES ($1, $2, 0, 0, 1, 'ok', 'round', '') ON CONFLICT DO NOTHING`, present, monitor.ID); err != nil {
+					reason, worker) VALUES ($1, $2, 0, 0, 1, 'ok', 'round', '') ON CONFLICT DO NOTHING`,
+					present, monitor.ID); err != nil {
 					rt.Fatal(err)
 				}
 				scanned = append(scanned, present)
@@ -428,7 +453,8 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 		}
 		// The open promise begins at its first slot after the change, whose round is there.
 		if open == 1 {
-			require.Equal(rt, 1, count(`monitor_schedules AS s JOIN river_job AS j ON (j.args ->> 'slot')::timestamptz = s.from_at
+			require.Equal(rt, 1, count(`monitor_schedules AS s
+				JOIN river_job AS j ON (j.args ->> 'slot')::timestamptz = s.from_at
 				AND (j.args ->> 'interval')::int = s.interval_seconds AND (j.args ->> 'phase')::int = s.phase
 				WHERE s.monitor_id = $1 AND s.until_at IS NULL AND j.kind = 'round'`, monitor.ID))
 		}
@@ -449,7 +475,8 @@ func TestAskForScan(t *testing.T) {
 	slot, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, noon.Add(time.Minute))
 	require.NoError(t, err)
 	require.Equal(t, noon.Add(time.Minute+time.Microsecond), slot)
-	require.Equal(t, jobs.ScanArgs{MonitorID: monitor.ID, At: slot, Reason: jobs.ReasonAsked}, openJobs[jobs.ScanArgs](t, p)[1])
+	require.Equal(t, jobs.ScanArgs{MonitorID: monitor.ID, At: slot, Reason: jobs.ReasonAsked}, openJobs[jobs.ScanArgs](t,
+		p)[1])
 
 	precise, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, noon.Add(1234567891))
 	require.NoError(t, err)

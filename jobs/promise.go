@@ -68,9 +68,11 @@ func (c changer) lockRounds(ctx context.Context, schedules []uptime.Schedule) er
 }
 
 // insertFirstRounds inserts the round of the next slot of each schedule, and gives the slot from which on a monitor of
-// the schedule is certain to be scanned. That is the next one, unless its round is there and has begun: it may have read
-// its monitors already, so that the promise holds from the slot after it.
-func (c changer) insertFirstRounds(ctx context.Context, schedules []uptime.Schedule) (map[uptime.Schedule]time.Time, error) {
+// the schedule is certain to be scanned. That is the next one, unless its round is there and has begun: it may have
+// read its monitors already, so that the promise holds from the slot after it.
+func (c changer) insertFirstRounds(
+	ctx context.Context, schedules []uptime.Schedule,
+) (map[uptime.Schedule]time.Time, error) {
 	first := make(map[uptime.Schedule]time.Time, len(schedules))
 	for _, schedule := range schedules {
 		first[schedule] = schedule.SlotAfter(c.at)

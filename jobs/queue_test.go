@@ -35,24 +35,28 @@ func TestStart(t *testing.T) {
 	t.Run("EachMonitorIsScannedAtOnceAndAtItsSlots", func(t *testing.T) {
 		t.Parallel()
 		p, s := newProcess(t), newTarget(t)
-		p.start(t, time.Second)
+		stop, stopped := p.start(t, 20*time.Second)
 		var ids []int64
 		for i := range 20 {
 			ids = append(ids, p.create(t, config(s.URL+"/"+itoa(int64(i)), 10)).ID)
 		}
 		rows := func(reason string) int {
-			return one[int](t, p, "SELECT count(DISTINCT monitor_id)::int FROM monitor_log WHERE reason = $1 AND outcome = 'ok'", reason)
+			return one[int](t, p,
+				"SELECT count(DISTINCT monitor_id)::int FROM monitor_log WHERE reason = $1 AND outcome = 'ok'", reason)
 		}
-		require.Eventually(t, func() bool { return rows("asked") == len(ids) }, 5*time.Second, 10*time.Millisecond)
-		require.Eventually(t, func() bool { return rows("round") == len(ids) }, 15*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return rows("asked") == len(ids) }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return rows("round") == len(ids) }, 30*time.Second, 50*time.Millisecond)
 
-		require.Zero(t, one[int](t, p, `SELECT count(*)::int FROM monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
+		stop()
+		<-stopped
+
+		require.Zero(t, p.count(t, `monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
 			WHERE l.reason = 'round' AND extract(epoch FROM l.slot)::bigint % 10 <> m.phase`), "at its slots")
-		require.Zero(t, one[int](t, p, `SELECT count(*)::int FROM (SELECT * FROM unaccounted_slots($1, $2)) AS u`,
+		require.Zero(t, p.count(t, `(SELECT * FROM unaccounted_slots($1, $2)) AS u`,
 			time.Now().Add(-time.Minute), time.Now().Add(-3*time.Second)), "no slot is left out")
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE kind = 'tend' AND state = 'completed'"))
+		require.Equal(t, 1, p.count(t, "river_job WHERE kind = 'tend' AND state = 'completed'"))
 		for i, id := range ids {
-			require.Equal(t, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE monitor_id = $1", id), s.hitsOf("/"+itoa(int64(i))),
+			require.Equal(t, p.count(t, "monitor_log WHERE monitor_id = $1", id), s.hitsOf("/"+itoa(int64(i))),
 				"as many requests as rows")
 		}
 	})
@@ -78,10 +82,10 @@ func TestStart(t *testing.T) {
 		require.Never(t, func() bool { return open.Load() > 5 }, 1500*time.Millisecond, 50*time.Millisecond)
 		close(release)
 		<-stopped
-		require.Equal(t, 5, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE outcome = 'ok'"))
+		require.Equal(t, 5, p.count(t, "monitor_log WHERE outcome = 'ok'"))
 		require.Empty(t, p.scans(t, late.ID))
-		require.Equal(t, 5, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE kind = 'scan' AND state = 'completed'"))
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM river_job WHERE kind = 'scan' AND state = 'available'"))
+		require.Equal(t, 5, p.count(t, "river_job WHERE kind = 'scan' AND state = 'completed'"))
+		require.Equal(t, 1, p.count(t, "river_job WHERE kind = 'scan' AND state = 'available'"))
 	})
 
 	t.Run("ScansThatOutlastTheStopAreInconclusive", func(t *testing.T) {
@@ -113,7 +117,10 @@ func TestStart(t *testing.T) {
 
 func TestRescuedRoundsAreTriedSoon(t *testing.T) {
 	t.Parallel()
-	for attempt, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 9: 30 * time.Second} {
+	for attempt, want := range map[int]time.Duration{
+		1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second,
+		9: 30 * time.Second,
+	} {
 		row := jobs.RetryAfter(attempt)
 		require.WithinDuration(t, time.Now().Add(want), row, 500*time.Millisecond, attempt)
 	}

@@ -56,8 +56,8 @@ var (
 )
 
 // Record hands over a scan and returns once its row is committed. ctx bounds the wait for room only: a scan that was
-// taken is waited for, lest its round scan it again elsewhere. After an error the row is not there, or, when the recorder
-// was closed meanwhile, may be. It is for the caller to account for it then.
+// taken is waited for, lest its round scan it again elsewhere. After an error the row is not there, or, when the
+// recorder was closed meanwhile, may be. It is for the caller to account for it then.
 func (r *Recorder) Record(ctx context.Context, scan db.Scan) error {
 	rec := &record{scan: scan, done: make(chan error, 1)}
 	select {
@@ -96,8 +96,8 @@ func (r *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// gather waits for a record, and then a moment for more of them. Once ctx is done it takes what is there; none: that was
-// all.
+// gather waits for a record, and then a moment for more of them. Once ctx is done it takes what is there; none: that
+// was all.
 func (r *Recorder) gather(ctx context.Context) []*record {
 	var batch []*record
 	select {
@@ -172,8 +172,7 @@ func (r *Recorder) divide(ctx context.Context, batch []*record, refusal error) {
 
 // sqlState gives the code of an error of the database, which unlike its text tells nothing of hostile values.
 func sqlState(err error) string {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code
 	}
 	return ""

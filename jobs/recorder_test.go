@@ -100,7 +100,7 @@ func TestRecorderJudges(t *testing.T) {
 			scan.Outcome = outcome
 			scans = append(scans, scan)
 		}
-		p.recordTogether(t, t.Context(), scans...)
+		p.recordTogether(t.Context(), t, scans...)
 		// In the order of slots: bad, bad, good, good, bad, bad, bad.
 		state := p.state(t, monitor.ID)
 		require.Equal(t, uptime.Down, state.Status)
@@ -124,7 +124,7 @@ func TestRecorderJudges(t *testing.T) {
 			scan.Outcome = bad
 			scans = append(scans, scan)
 		}
-		for _, err := range p.recordTogether(t, t.Context(), scans...) {
+		for _, err := range p.recordTogether(t.Context(), t, scans...) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, 2, p.state(t, monitor.ID).Failures)
@@ -163,7 +163,7 @@ func TestRecorderJudges(t *testing.T) {
 }
 
 // recordTogether records scans that have all come before the recorder looks, and so share batches.
-func (p *process) recordTogether(t *testing.T, running context.Context, scans ...db.Scan) []error {
+func (p *process) recordTogether(running context.Context, t *testing.T, scans ...db.Scan) []error {
 	t.Helper()
 	recorder := jobs.NewRecorder(p.pool, p.queue, p.now, slog.New(&p.logs))
 	errs := make([]error, len(scans))
@@ -191,6 +191,7 @@ func TestRecorderRefusals(t *testing.T) {
 		"ThatTheDatabaseDoesNotTake": func(s *db.Scan) { text := "a\x00b"; s.Error = &text },
 	} {
 		t.Run("AScan"+name, func(t *testing.T) {
+			t.Parallel()
 			first := noon.Add(time.Duration(len(name)) * time.Hour)
 			scans := make([]db.Scan, 100)
 			for i := range scans {
@@ -200,14 +201,14 @@ func TestRecorderRefusals(t *testing.T) {
 			poison(&scans[66])
 			dbtest.Insert(t, p.pool, scans[99]) // and one is known
 
-			for i, err := range p.recordTogether(t, t.Context(), scans...) {
+			for i, err := range p.recordTogether(t.Context(), t, scans...) {
 				if i == 33 || i == 66 {
 					require.ErrorContains(t, err, "record scan of monitor")
 				} else {
 					require.NoError(t, err)
 				}
 			}
-			require.Equal(t, 98, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE slot >= $1 AND slot < $2",
+			require.Equal(t, 98, p.count(t, "monitor_log WHERE slot >= $1 AND slot < $2",
 				first, first.Add(100*time.Second)))
 			require.Contains(t, p.logs.all(), "scan cannot be recorded")
 		})
@@ -273,7 +274,7 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		p.logs.await(t, waits)
 		proxy.SetDown(false)
 		require.NoError(t, waiting.Wait())
-		require.Equal(t, 1200, one[int](t, p, "SELECT count(*)::int FROM monitor_log"))
+		require.Equal(t, 1200, p.count(t, "monitor_log"))
 	})
 
 	t.Run("TheDatabaseIsRenamedAwayAndBack", func(t *testing.T) {
@@ -284,7 +285,8 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		admin := dbtest.Open(t, dbtest.EmptyURL(t))
 		rename := func(from, to string) {
 			require.Eventually(t, func() bool {
-				_, err := admin.Exec(t.Context(), "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", from)
+				_, err := admin.Exec(t.Context(),
+					"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", from)
 				require.NoError(t, err)
 				_, err = admin.Exec(t.Context(), "ALTER DATABASE "+from+" RENAME TO "+to)
 				return err == nil
@@ -347,10 +349,10 @@ func TestRecorderHasBounds(t *testing.T) {
 		}
 		stopped, stop := context.WithCancel(t.Context())
 		stop()
-		for _, err := range p.recordTogether(t, stopped, scans...) {
+		for _, err := range p.recordTogether(stopped, t, scans...) {
 			require.NoError(t, err)
 		}
-		require.Equal(t, 1200, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE monitor_id = 2"))
+		require.Equal(t, 1200, p.count(t, "monitor_log WHERE monitor_id = 2"))
 	})
 
 	t.Run("AfterTheStopNothingIsTaken", func(t *testing.T) {

@@ -26,8 +26,11 @@ type RoundArgs struct {
 	Interval int       `json:"interval" river:"unique"` // seconds
 	Phase    int       `json:"phase" river:"unique"`    // seconds
 	Slot     time.Time `json:"slot" river:"unique"`
-	Part     int64     `json:"part,omitempty" river:"unique"` // 0: the round itself, or else which block of ids this sibling scans
-	Again    string    `json:"again,omitempty"`               // of a sibling: why the round that made it ran again, if it did
+
+	// Part is 0 for the round itself, or else says which block of ids this sibling scans.
+	Part int64 `json:"part,omitempty" river:"unique"`
+	// Again says of a sibling why the round that handed it out ran again, if it did.
+	Again string `json:"again,omitempty"`
 }
 
 // Kind implements river.JobArgs.
@@ -221,8 +224,10 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 		if _, err := declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
 			return err
 		}
-		_, err := s.Queue.InsertManyTx(ctx, tx, []river.InsertManyParams{successor})
-		return err
+		if _, err := s.Queue.InsertManyTx(ctx, tx, []river.InsertManyParams{successor}); err != nil {
+			return fmt.Errorf("insert the next round: %w", err)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("declare missed slots: %w", err)

@@ -33,7 +33,8 @@ func TestRound(t *testing.T) {
 		sameRound := func(path string) db.Monitor {
 			m := p.create(t, config(s.URL+path, 60))
 			p.exec(t, "UPDATE monitors SET phase = $2 WHERE id = $1", m.ID, schedule.Phase)
-			p.exec(t, "UPDATE monitor_schedules SET phase = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.Phase, schedule.SlotAfter(noon))
+			p.exec(t, "UPDATE monitor_schedules SET phase = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.Phase,
+				schedule.SlotAfter(noon))
 			return m
 		}
 		bad := sameRound("/bad")
@@ -76,7 +77,7 @@ func TestRound(t *testing.T) {
 		}
 		require.Equal(t, 4, s.hitsOf("/good"))
 		require.Len(t, p.scans(t, monitor.ID), 4)
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM unaccounted_slots($1, $2) WHERE interval_seconds = 60", noon, p.now()))
+		require.Zero(t, p.count(t, "unaccounted_slots($1, $2) WHERE interval_seconds = 60", noon, p.now()))
 	})
 
 	t.Run("AChainWithoutMonitorsEnds", func(t *testing.T) {
@@ -107,7 +108,8 @@ func TestRound(t *testing.T) {
 		defer tx.Rollback(t.Context()) //nolint:errcheck // after the commit there is nothing
 		var second db.Monitor
 		for n := 0; second.ID == 0 || scheduleOf(second) != schedule; n++ {
-			puts, err := jobs.CreateMonitors(t.Context(), tx, p.queue, []jobs.MonitorConfig{config(s.URL+"/second/"+strings.Repeat("x", n), 10)}, false, noon)
+			puts, err := jobs.CreateMonitors(t.Context(), tx, p.queue,
+				[]jobs.MonitorConfig{config(s.URL+"/second/"+strings.Repeat("x", n), 10)}, false, noon)
 			require.NoError(t, err)
 			second = puts[0].Monitor
 		}
@@ -120,7 +122,8 @@ func TestRound(t *testing.T) {
 			}
 		}()
 		require.Eventually(t, func() bool {
-			return one[int](t, p, "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == 1
+			return p.count(t, `pg_locks WHERE locktype = 'advisory' AND NOT granted
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) == 1
 		}, 10*time.Second, time.Millisecond, "the round waits for the promise")
 		require.Zero(t, s.hitsOf("/first"))
 		require.NoError(t, tx.Commit(t.Context()))
@@ -196,7 +199,7 @@ func TestRoundOfMany(t *testing.T) {
 		for url, n := range prober.probes {
 			require.Equal(t, 1, n, url)
 		}
-		require.Equal(t, 1200, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE slot = $1", slot))
+		require.Equal(t, 1200, p.count(t, "monitor_log WHERE slot = $1", slot))
 	}
 
 	t.Run("HandsPartsToSiblings", func(t *testing.T) {
@@ -234,7 +237,8 @@ func TestRoundOfMany(t *testing.T) {
 		require.Len(t, parts, 2)
 		require.Equal(t, "worker_lost", parts[0].Again)
 		require.Len(t, prober.probes, 117)
-		require.Equal(t, []string{"worker_lost 0-0 2000", "worker_lost 0-0 7000", "worker_lost 0-0 12000"}, p.gaps(t, schedule, slot))
+		require.Equal(t, []string{"worker_lost 0-0 2000", "worker_lost 0-0 7000", "worker_lost 0-0 12000"}, p.gaps(t,
+			schedule, slot))
 	})
 
 	t.Run("StartsAreSpreadOverASecond", func(t *testing.T) {
@@ -332,7 +336,7 @@ func TestRoundAgain(t *testing.T) {
 		q.round(t, roundOf(monitor, present))
 		require.Equal(t, []string{"round ok"}, p.scans(t, monitor.ID))
 		require.Equal(t, 1, s.hitsOf(path(t)))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM unaccounted_slots($1, $2) WHERE monitor_id = $3", noon, now, monitor.ID))
+		require.Zero(t, p.count(t, "unaccounted_slots($1, $2) WHERE monitor_id = $3", noon, now, monitor.ID))
 
 		q.round(t, roundOf(monitor, slot)) // and again, whoever may have run it
 		require.Equal(t, []string{"service_down 0-2"}, p.gaps(t, schedule, slot))
@@ -374,11 +378,15 @@ func TestRoundInTrouble(t *testing.T) {
 		schedule := uptime.Schedule{Interval: int(interval.Add(1)), Phase: 5}
 		slot := schedule.SlotAfter(noon)
 		p.exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
-				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url, accepted_statuses, tags)
-			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET', 'http://' || n || '.example/' || $1, '{200}', '{}'
+				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
+				accepted_statuses, tags)
+			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET',
+				'http://' || n || '.example/' || $1, '{200}', '{}'
 			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.Phase, noon, n)
-		p.exec(t, `INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'up' FROM monitors WHERE interval_seconds = $1`, schedule.Interval, noon)
-		p.exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase FROM monitors WHERE interval_seconds = $1`, schedule.Interval, noon)
+		p.exec(t, `INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'up' FROM monitors WHERE interval_seconds = $1`,
+			schedule.Interval, noon)
+		p.exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase FROM monitors WHERE interval_seconds = $1`,
+			schedule.Interval, noon)
 		p.inTime(slot)
 		return p, jobs.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot}
 	}
@@ -426,7 +434,8 @@ func TestRoundInTrouble(t *testing.T) {
 		require.EqualValues(t, 2, out["scanned"])
 		require.Equal(t, []string{"internal_error 0-0 " + id(args, 1)}, gaps(t, p, args))
 		require.Contains(t, p.logs.all(), "scan cannot be recorded")
-		require.Equal(t, "up", one[string](t, p, "SELECT status FROM monitor_states WHERE monitor_id = $1", args.Interval*100+1))
+		require.Equal(t, "up", one[string](t, p, "SELECT status FROM monitor_states WHERE monitor_id = $1",
+			args.Interval*100+1))
 	})
 
 	t.Run("AClockThatJumps", func(t *testing.T) {
@@ -441,7 +450,8 @@ func TestRoundInTrouble(t *testing.T) {
 		}), plenty, 2)
 		require.EqualValues(t, 2, p.round(t, args)["good"])
 		require.Equal(t, []int{-1 << 31, 1<<31 - 1}, column[int](t, p,
-			"SELECT late_ms FROM monitor_log WHERE slot = $1 AND monitor_id / 100 = $2 ORDER BY monitor_id", args.Slot, args.Interval))
+			"SELECT late_ms FROM monitor_log WHERE slot = $1 AND monitor_id / 100 = $2 ORDER BY monitor_id",
+			args.Slot, args.Interval))
 	})
 
 	t.Run("WhoCouldNotStartInTimeIsAGap", func(t *testing.T) {
@@ -449,7 +459,8 @@ func TestRoundInTrouble(t *testing.T) {
 		busy := &flight{release: make(chan struct{}), ofHost: map[string]int{}}
 		p, args := newRound(t, busy, jobs.Limits{Probes: 1, ProbesPerHost: 1}, 3)
 		p.scanner.SetStartWithin(20 * time.Millisecond)
-		p.exec(t, "UPDATE monitors SET url = 'http://same.example/' || id WHERE interval_seconds = $1 AND id % 100 < 3", args.Interval)
+		p.exec(t, "UPDATE monitors SET url = 'http://same.example/' || id WHERE interval_seconds = $1 AND id % 100 < 3",
+			args.Interval)
 		done := make(chan error, 1)
 		go func() { done <- p.tryRound(t, args) }()
 		require.Eventually(t, func() bool { return busy.reached() == 1 }, 10*time.Second, time.Millisecond)
@@ -459,7 +470,7 @@ func TestRoundInTrouble(t *testing.T) {
 		for _, gap := range gaps(t, p, args) {
 			require.Contains(t, gap, "overloaded 0-0")
 		}
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE slot = $1 AND monitor_id / 100 = $2", args.Slot, args.Interval))
+		require.Equal(t, 1, p.count(t, "monitor_log WHERE slot = $1 AND monitor_id / 100 = $2", args.Slot, args.Interval))
 	})
 
 	t.Run("WhenTheRecorderIsClosed", func(t *testing.T) {
@@ -482,7 +493,8 @@ func TestRoundInTrouble(t *testing.T) {
 		worker := &stoppedWorker[jobs.RoundArgs]{Worker: &jobs.RoundWorker{Scanner: p.scanner}, stop: probing}
 		require.NoError(t, tryWork(t, p, worker, args))
 		// One of them had begun, and is recorded; the other is a gap.
-		require.Equal(t, 1, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE slot = $1 AND monitor_id / 100 = $2 AND outcome = 'inconclusive'", args.Slot, args.Interval))
+		require.Equal(t, 1, p.count(t, "monitor_log WHERE slot = $1 AND monitor_id / 100 = $2 AND outcome = 'inconclusive'",
+			args.Slot, args.Interval))
 		require.Len(t, gaps(t, p, args), 1)
 		require.Contains(t, gaps(t, p, args)[0], "worker_lost 0-0")
 	})
@@ -526,7 +538,7 @@ func TestLimits(t *testing.T) {
 			require.NoError(t, <-done)
 			require.Equal(t, test.most, flight.reached())
 			require.LessOrEqual(t, flight.mostOfHost, test.ofHost)
-			require.Equal(t, 300, one[int](t, p, "SELECT count(*)::int FROM monitor_log WHERE outcome = 'ok'"))
+			require.Equal(t, 300, p.count(t, "monitor_log WHERE outcome = 'ok'"))
 		})
 	}
 
@@ -539,15 +551,16 @@ func TestLimits(t *testing.T) {
 		real := newProcess(t)
 		p := newProcessOn(t, real.pool, real.scanner.Prober, jobs.Limits{Probes: 3, ProbesPerHost: 2})
 		p.insertMonitors(t, 20, 1, schedule, slot)
-		p.exec(t, "UPDATE monitors SET timeout_ms = 30000, url = CASE WHEN id <= 1010 THEN $1 ELSE $2 END || '/' || id", slow.URL, fast.URL)
+		p.exec(t, "UPDATE monitors SET timeout_ms = 30000, url = CASE WHEN id <= 1010 THEN $1 ELSE $2 END || '/' || id",
+			slow.URL, fast.URL)
 		p.inTime(slot)
 		done := make(chan error, 1)
 		go func() { done <- p.tryRound(t, args) }()
-		require.Eventually(t, func() bool { return one[int](t, p, "SELECT count(*)::int FROM monitor_log") == 10 }, 10*time.Second,
+		require.Eventually(t, func() bool { return p.count(t, "monitor_log") == 10 }, 10*time.Second,
 			time.Millisecond, "those of the fast host are recorded while the slow one holds its two")
 		close(release)
 		require.NoError(t, <-done)
-		require.Equal(t, 20, one[int](t, p, "SELECT count(*)::int FROM monitor_log"))
+		require.Equal(t, 20, p.count(t, "monitor_log"))
 	})
 }
 

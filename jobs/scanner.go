@@ -19,8 +19,8 @@ const (
 	ReasonAsked = "asked" // somebody asked, or the monitor is new
 )
 
-// startWithin is how long a probe may wait for its turn. With it and the longest timeout of a probe, a round ends within
-// its jobTimeout.
+// startWithin is how long a probe may wait for its turn. With it and the longest timeout of a probe, a round ends
+// within its jobTimeout.
 const startWithin = 12 * time.Second
 
 // A Prober makes one request to a target; [*probe.Prober] does.

@@ -57,8 +57,9 @@ type tally struct {
 	gaps   map[string][]int64 // by reason
 }
 
-// scanAll scans monitors at a slot, their starts spread over a second, and returns when every result is recorded. Monitors
-// that could not be started in time, or whose scan or result was lost through a fault of ours, are declared as gaps.
+// scanAll scans monitors at a slot, their starts spread over a second, and returns when every result is recorded.
+// Monitors that could not be started in time, or whose scan or result was lost through a fault of ours, are declared as
+// gaps.
 func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []db.Monitor) (roundOutput, error) {
 	t := tally{gaps: map[string][]int64{}, output: roundOutput{FailedIDs: []int64{}}}
 	startCtx, cancel := context.WithTimeout(ctx, s.startWithin)

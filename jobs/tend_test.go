@@ -70,7 +70,8 @@ func TestTend(t *testing.T) {
 		revived, declared := p.tend(t)
 		require.Equal(t, 1, revived)
 		require.Zero(t, declared)
-		require.Equal(t, []jobs.RoundArgs{roundOf(monitor, scheduleOf(monitor).SlotAfter(noon))}, openJobs[jobs.RoundArgs](t, p))
+		require.Equal(t, []jobs.RoundArgs{roundOf(monitor, scheduleOf(monitor).SlotAfter(noon))},
+			openJobs[jobs.RoundArgs](t, p))
 		require.Contains(t, p.logs.all(), forgotten)
 
 		revived, _ = p.tend(t)
@@ -110,7 +111,7 @@ func TestTend(t *testing.T) {
 		p.setNow(first.Add(6 * time.Hour))
 		_, declared = p.tend(t)
 		require.Equal(t, 6*60-5-4, declared)
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM unaccounted_slots($1, $2)", noon, p.now().Add(-5*time.Minute)))
+		require.Zero(t, p.count(t, "unaccounted_slots($1, $2)", noon, p.now().Add(-5*time.Minute)))
 	})
 
 	t.Run("LeavesTheSlotsOfLiveRoundsAlone", func(t *testing.T) {
@@ -159,7 +160,7 @@ func TestTend(t *testing.T) {
 		require.Equal(t, []string{"18:00", "00:00"}, column[string](t, p, `
 			SELECT to_char(range_start AT TIME ZONE 'UTC', 'HH24:MI') FROM timescaledb_information.chunks
 			WHERE hypertable_name = 'monitor_log' ORDER BY range_start`))
-		require.Zero(t, one[int](t, p, "SELECT count(*)::int FROM monitor_log"))
+		require.Zero(t, p.count(t, "monitor_log"))
 	})
 
 	t.Run("TwoAtOnce", func(t *testing.T) {
@@ -191,7 +192,8 @@ func TestTend(t *testing.T) {
 		p.exec(t, "ALTER TABLE tend_progress RENAME TO gone_too")
 		p.exec(t, "DELETE FROM river_job")
 		require.ErrorContains(t, tryWork(t, p, p.tender(), jobs.TendArgs{}), "note where to begin: ")
-		require.Equal(t, []jobs.RoundArgs{roundOf(monitor, scheduleOf(monitor).SlotAfter(noon))}, openJobs[jobs.RoundArgs](t, p))
+		require.Equal(t, []jobs.RoundArgs{roundOf(monitor, scheduleOf(monitor).SlotAfter(noon))},
+			openJobs[jobs.RoundArgs](t, p))
 
 		tender := p.tender()
 		closed := dbtest.Open(t, p.pool.Config().ConnString())

@@ -47,8 +47,8 @@ func (p *Proxy) SetDown(down bool) {
 	p.cut()
 }
 
-// CutAfter lets n more pieces of traffic pass, whichever way, and cuts all connections then, once. New ones can be made.
-// Zero takes that back, and reports whether it was still to come.
+// CutAfter lets n more pieces of traffic pass, whichever way, and cuts all connections then, once. New ones can be
+// made. Zero takes that back, and reports whether it was still to come.
 func (p *Proxy) CutAfter(n int) (pending bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
