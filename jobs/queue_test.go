@@ -47,13 +47,14 @@ func TestStart(t *testing.T) {
 		require.Eventually(t, func() bool { return rows("asked") == len(ids) }, 20*time.Second, 10*time.Millisecond)
 		require.Eventually(t, func() bool { return rows("round") == len(ids) }, 30*time.Second, 50*time.Millisecond)
 
+		end := time.Now()
 		stop()
 		<-stopped
 
 		require.Zero(t, p.count(t, `monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
 			WHERE l.reason = 'round' AND extract(epoch FROM l.slot)::bigint % 10 <> m.phase`), "at its slots")
 		require.Zero(t, p.count(t, `(SELECT * FROM unaccounted_slots($1, $2)) AS u`,
-			time.Now().Add(-time.Minute), time.Now().Add(-3*time.Second)), "no slot is left out")
+			end.Add(-time.Minute), end.Add(-3*time.Second)), "no slot is left out")
 		require.Equal(t, 1, p.count(t, "river_job WHERE kind = 'tend' AND state = 'completed'"))
 		for i, id := range ids {
 			require.Equal(t, p.count(t, "monitor_log WHERE monitor_id = $1", id), s.hitsOf("/"+itoa(int64(i))),
