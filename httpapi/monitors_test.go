@@ -172,7 +172,9 @@ func TestFiftyClientsCreateTheSameMonitor(t *testing.T) {
 	for status := range statuses {
 		counts[status]++
 	}
-	require.Equal(t, map[int]int{http.StatusCreated: 1, http.StatusConflict: clients - 1}, counts)
+	require.Equal(t, 1, counts[http.StatusCreated], counts)
+	// A busy machine may turn some away, who may come again.
+	require.Equal(t, clients-1, counts[http.StatusConflict]+counts[http.StatusServiceUnavailable], counts)
 	require.Equal(t, 1, a.count(`SELECT count(*) FROM monitors`))
 	require.Equal(t, 1, a.count(`SELECT count(*) FROM monitor_states`))
 	require.Equal(t, 1, a.count(`SELECT count(*) FROM monitor_schedules`))

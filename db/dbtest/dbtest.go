@@ -107,6 +107,9 @@ func urlOf(database string) (string, error) {
 		return "", fmt.Errorf("parse TEST_DATABASE_URL: %w", err)
 	}
 	parsed.Path = "/" + database
+	query := parsed.Query()
+	query.Set("connect_timeout", "30") // seconds: a test machine may be busy
+	parsed.RawQuery = query.Encode()
 	return parsed.String(), nil
 }
 
