@@ -231,6 +231,19 @@ func TestCheck(t *testing.T) {
 	})
 }
 
+// A full disk behind standard output is an error too.
+func TestCheckThatCannotPrint(t *testing.T) {
+	t.Parallel()
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(target.Close)
+	for _, args := range [][]string{{"check", target.URL}, {"check", "--json", target.URL}} {
+		closed, out := io.Pipe()
+		require.NoError(t, closed.Close())
+		err := run(t.Context(), append(args, "--allow-cidr", "127.0.0.0/8"), func(string) string { return "" }, out, io.Discard)
+		require.ErrorContains(t, err, "print")
+	}
+}
+
 // startedAt is where a server that was started says it is.
 var startedAt = regexp.MustCompile(`http://(\S+)/docs/`)
 

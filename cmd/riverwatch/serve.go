@@ -221,10 +221,12 @@ func (s *server) scan(ctx context.Context) error {
 	s.logger.InfoContext(ctx, "worker started", slog.String("worker", scanner.Worker))
 	<-ctx.Done()
 	s.logger.InfoContext(ctx, "worker stops: open scans finish", slog.String("worker", scanner.Worker))
-	return awaitStop(client.Stopped(), func() {
+	err = awaitStop(client.Stopped(), func() {
 		stopRecorder()
 		<-recorded
 	})
+	s.logger.InfoContext(ctx, "worker stopped", slog.String("worker", scanner.Worker))
+	return err
 }
 
 // awaitStop waits for River's client. While the database is away neither its jobs nor those who wait for the recorder
