@@ -24,7 +24,7 @@ else
 fi
 bundle=$cache/postgresql-$major-$suite
 
-say() { echo "postgres: $*" >&2; }
+say() { echo "postgres: $*" >&2 || true; } # the terminal may be gone
 die() { say "$*"; exit 1; }
 usage() { sed -n 's/^#   postgres.sh/postgres.sh/p' "$0" >&2; exit 2; }
 
@@ -76,15 +76,10 @@ download() {
 
   say "downloading PostgreSQL $major with TimescaleDB from this machine's Debian mirror (about 40 MB, once)…"
   say "reading the list of packages…"
-  apt update
-  count=$(echo $packages | wc -w) done=0
-  for package in $packages; do
-    done=$((done + 1))
-    say "package $done of $count: $package"
-    (cd "$work/debs" && apt download "$package")
-  done
-  say "unpacking…"
-  for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$work/root"; done
+  apt -qq update >&2
+  count=$(echo $packages | wc -w)
+  (cd "$work/debs" && apt -q download $packages) | show_progress
+  for package in $packages; do dpkg -x "$work/debs/$package"_*.deb "$work/root" || die "the download failed: try again"; done
   wrap_programs "$work/root/usr/lib/postgresql/$major"
   chmod -R a+rX "$work/root"
   touch "$work/root/complete"
@@ -113,9 +108,17 @@ debian_keyring() {
 
 # apt ARGS...: apt-get with lists, sources and a cache of its own, so that the system's stay as they are
 apt() {
-  apt-get -qq -c "$work/apt.conf" -oDir::Etc::sourcelist="$work/sources.list" -oDir::Etc::sourceparts=/dev/null \
+  LC_ALL=C apt-get -c "$work/apt.conf" -oDir::Etc::sourcelist="$work/sources.list" -oDir::Etc::sourceparts=/dev/null \
     -oDir::State="$work" -oDir::State::Lists="$work/lists" -oDir::State::status="$work/status" -oDir::Cache="$work" \
-    -oDir::Cache::archives="$work/archives" -oAPT::Sandbox::User= "$@" >&2
+    -oDir::Cache::archives="$work/archives" -oAPT::Sandbox::User= "$@"
+}
+
+# show_progress tells of each package that apt gets: it says "Get:1 URL SUITE ARCH NAME …".
+show_progress() {
+  started=0
+  while read -r what _ _ _ package _; do
+    case $what in Get:*) started=$((started + 1)); say "package $started of $count: $package" ;; esac
+  done
 }
 
 # wrap_programs DIR: each program becomes a wrapper that starts the real one under the bundle's own loader and libraries.
@@ -170,6 +173,7 @@ make_folder() { (umask 022 && mkdir -p "$1"); }
 # create makes the cluster in a folder beside its own, so that one that is there is always whole.
 create() {
   say "creating a database cluster in $dir (some seconds, once)…"
+  [ ! -d "$dir" ] || rmdir "$dir" 2>/dev/null || die "$dir is neither empty nor a database cluster"
   new=$dir.new
   rm -rf "$new"
   make_folder "$new"
@@ -181,7 +185,6 @@ create() {
     "unix_socket_directories = ''" "listen_addresses = '127.0.0.1'" "max_connections = 200" $settings |
     as_server tee -a "$new/data/postgresql.conf" >/dev/null
   mv "$new/password" "$new/data/riverwatch.password"
-  [ ! -d "$dir" ] || rmdir "$dir" 2>/dev/null || die "$dir is neither empty nor a database cluster"
   mv "$new/data" "$dir"
   rmdir "$new"
 }
@@ -192,7 +195,7 @@ start() {
   bin=$(fetch)
   as_server test -x "$bin/postgres" || die "$(id -nu "$uid"), as whom the server of root runs, cannot reach $bin: set RIVERWATCH_CACHE"
   [ -e "$dir/PG_VERSION" ] || create
-  [ -r "$dir/PG_VERSION" ] || die "$dir belongs to $(stat -c %U "$dir"): run this as that user or as root, or remove it"
+  [ -r "$dir/PG_VERSION" ] || die "$dir belongs to $(stat -c %U "$dir"): run this as that user or as root"
   settle
   running || launch "$1"
   url=$(url)
@@ -245,10 +248,11 @@ port() { sed -n 4p "$dir/postmaster.pid"; }
 password() { cat "$dir/riverwatch.password" 2>/dev/null || true; } # an old cluster has none
 url() { secret=$(password) && echo "postgres://riverwatch${secret:+:$secret}@127.0.0.1:$(port)/riverwatch?sslmode=disable"; }
 
-# ---- running something on a cluster ----
+# ---- running a command on a cluster ----
 
 # lock FILE: we, and then CMD, are the only ones to use a cluster until both of us have ended, however we end.
 lock() {
+  (: >>"$1") 2>/dev/null || die "$1 belongs to $(stat -c %U "$1" || echo another user): run this as that user or as root"
   exec 9>>"$1"
   flock -n 9 || die "$dir is in use by another run (process $(tail -n 1 "$1")): stop that first"
 }
@@ -276,11 +280,12 @@ pass_on() {
 
 # end_with CMD: run CMD at our end, whatever brings it about
 end_with() {
-  trap "trap '' INT TERM HUP QUIT; $1" EXIT
+  trap "trap '' INT TERM HUP QUIT PIPE; $1" EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   trap 'exit 129' HUP
   trap 'exit 131' QUIT
+  trap 'exit 141' PIPE
 }
 
 # throwaway_dir makes a folder for a cluster that lasts as long as we do, and removes those whose users were killed.
@@ -314,7 +319,7 @@ case "${1:-}" in
     shift 2
     make_folder "${dir%/*}"
     lock "$dir.lock"
-    end_with 'say "stopping the database…"; stop fast'
+    end_with '! running || say "stopping the database…"; stop fast'
     start 0
     export DATABASE_URL="$url"
     say "the database is in $dir, on port $(port)"

@@ -1,0 +1,14 @@
+# The program alone, in an image without a shell: `docker build -t riverwatch .`
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=${VERSION}" -o /riverwatch ./cmd/riverwatch
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /riverwatch /riverwatch
+USER 65532:65532
+ENTRYPOINT ["/riverwatch"]
+CMD ["serve"]
