@@ -212,7 +212,7 @@ servers() {
   done
 }
 
-running() { servers | grep -qx "$(sed -n 1p "$dir/postmaster.pid" 2>/dev/null)"; }
+running() { [ -n "$(servers | grep -x "$(sed -n 1p "$dir/postmaster.pid" 2>/dev/null)")" ]; }
 
 # settle waits until either a whole server runs or nothing does: a killed one leaves processes, for a moment, and its
 # postmaster.pid, which may name a process that is not its own by now.
