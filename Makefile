@@ -23,16 +23,18 @@ build: ## build bin/riverwatch
 	@echo "go: building bin/riverwatch (minutes the first time, then seconds)…" >&2
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)" -o bin/riverwatch ./cmd/riverwatch
 
+# One package at a time: each has tests that run together, and they share one database and few cores.
 test: compiler ## run the tests against a real TimescaleDB, with the race detector (PKG=./jobs/... for some)
-	@race=-race; command -v "$$(go env CC)" >/dev/null || race=; \
-	export CGO_ENABLED=$${race:+1}; exec $(WITH_DATABASE) go test $$race -shuffle=on -timeout 10m $(PKG)
+	@race=-race CGO_ENABLED=1; command -v "$$(go env CC)" >/dev/null || race= CGO_ENABLED=0; \
+	export CGO_ENABLED; exec $(WITH_DATABASE) go test $$race -p 1 -shuffle=on -timeout 10m $(PKG)
 
 # The race detector needs a C compiler.
 compiler:
 	@command -v "$$(go env CC)" >/dev/null && exit; \
 	as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
 	echo "make: no C compiler, which the race detector needs: installing gcc…" >&2; \
-	($$as_root apt-get -qq update && $$as_root apt-get -qq install -y --no-install-recommends gcc libc6-dev) >/dev/null || \
+	($$as_root apt-get -qq update && $$as_root apt-get -qq install -y --no-install-recommends gcc libc6-dev) >/dev/null; \
+	command -v "$$(go env CC)" >/dev/null || \
 	printf '%s\n' "" "*** NO C COMPILER, AND NONE COULD BE INSTALLED: TESTING WITHOUT THE RACE DETECTOR ***" "" >&2
 
 cover: ## measure the tests' coverage of all packages together; fails under 90 %

@@ -16,3 +16,6 @@ func (s *Scanner) SetStartWithin(d time.Duration) { s.startWithin = d }
 func RetryAfter(attempt int) time.Time {
 	return retrySoon{}.NextRetry(&rivertype.JobRow{Attempt: attempt})
 }
+
+// SetDrain gives the recorder longer to write what is left at its stop, on a busy machine.
+func (r *Recorder) SetDrain(drain time.Duration) { r.drain = drain }

@@ -34,6 +34,7 @@ type Recorder struct {
 	now     func() time.Time
 	records chan *record
 	closed  chan struct{} // Run has returned
+	drain   time.Duration // how long Run may go on after its ctx
 }
 
 type record struct {
@@ -45,7 +46,7 @@ type record struct {
 func NewRecorder(conn db.Conn, queue Queue, now func() time.Time, logger *slog.Logger) *Recorder {
 	return &Recorder{
 		conn: conn, queue: queue, logger: logger, now: now, records: make(chan *record, keptScans),
-		closed: make(chan struct{}),
+		closed: make(chan struct{}), drain: drainTimeout,
 	}
 }
 
@@ -85,7 +86,7 @@ func (r *Recorder) Run(ctx context.Context) {
 	defer close(r.closed)
 	writeCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, stop) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(r.drain, stop) })()
 
 	for writeCtx.Err() == nil {
 		batch := r.gather(ctx)

@@ -166,6 +166,7 @@ func TestRecorderJudges(t *testing.T) {
 func (p *process) recordTogether(running context.Context, t *testing.T, scans ...db.Scan) []error {
 	t.Helper()
 	recorder := jobs.NewRecorder(p.pool, p.queue, p.now, slog.New(&p.logs))
+	recorder.SetDrain(time.Minute)
 	errs := make([]error, len(scans))
 	var all sync.WaitGroup
 	for i, scan := range scans {

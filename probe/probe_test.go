@@ -22,7 +22,7 @@ import (
 // probeURL makes a probe of a test's server with a target that is otherwise usual.
 func probeURL(tb testing.TB, url string, change ...func(*probe.Target)) probe.Result {
 	tb.Helper()
-	target := probe.Target{Method: "GET", URL: url, Timeout: 10 * time.Second, MaxRedirects: 5}
+	target := probe.Target{Method: "GET", URL: url, Timeout: time.Minute, MaxRedirects: 5}
 	for _, set := range change {
 		set(&target)
 	}

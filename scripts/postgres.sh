@@ -240,8 +240,14 @@ launch() {
   die "the server did not start: see $dir/server.log"
 }
 
+# stop MODE: stop the server, if it runs, and wait for the last of its processes.
 stop() {
-  ! running || as_server "$(fetch)/pg_ctl" -D "$dir" -m "$1" -w -t 60 stop >/dev/null 2>&1 || say "the server in $dir did not stop"
+  running || return 0
+  as_server "$(fetch)/pg_ctl" -D "$dir" -m "$1" -w -t 60 stop >/dev/null 2>&1 || say "the server in $dir did not stop"
+  for second in $(seq 10); do
+    [ -n "$(servers)" ] || return 0
+    sleep 1
+  done
 }
 
 port() { sed -n 4p "$dir/postmaster.pid"; }
