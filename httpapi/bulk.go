@@ -24,7 +24,7 @@ type bulkItems struct {
 	Monitors []jsontext.Value `json:"monitors"`
 }
 
-var bulkSchema = bodySchema{name: "MonitorsCreate", goType: reflect.TypeFor[bulkCreate](), maxBytes: maxBulkBody}
+var bulkSchema = bodySchema{goType: reflect.TypeFor[bulkCreate](), maxBytes: maxBulkBody}
 
 type bulkInput struct {
 	IfExists string `query:"if_exists" enum:"update" doc:"update: a monitor that is there gets this configuration. Left out, it stays as it is, with outcome exists." example:"update"`

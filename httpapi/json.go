@@ -19,13 +19,12 @@ const maxJSONDepth = 32
 
 // bodySchema is the type that a body decodes into, whose tags document and check it.
 type bodySchema struct {
-	name     string
 	goType   reflect.Type
 	maxBytes int64
 }
 
 func (s bodySchema) in(registry huma.Registry) *huma.Schema {
-	return registry.Schema(s.goType, true, s.name)
+	return registry.Schema(s.goType, true, "")
 }
 
 // decodeBody decodes a body strictly into T, and checks it against the tags of T. nulls holds the members that were

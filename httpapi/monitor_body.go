@@ -46,8 +46,8 @@ type MonitorFields struct {
 }
 
 var (
-	monitorCreateSchema = bodySchema{name: "MonitorCreate", goType: reflect.TypeFor[monitorCreate](), maxBytes: maxBody}
-	monitorPatchSchema  = bodySchema{name: "MonitorPatch", goType: reflect.TypeFor[monitorPatch](), maxBytes: maxBody}
+	monitorCreateSchema = bodySchema{goType: reflect.TypeFor[monitorCreate](), maxBytes: maxBody}
+	monitorPatchSchema  = bodySchema{goType: reflect.TypeFor[monitorPatch](), maxBytes: maxBody}
 )
 
 // config decodes what a client sent to create a monitor.

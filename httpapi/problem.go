@@ -33,8 +33,6 @@ type InputError struct {
 	Message  string `json:"message" doc:"What is wrong and what is accepted." example:"must be from 10 to 86400"`
 }
 
-func (e *InputError) Error() string { return e.Location + ": " + e.Message }
-
 func (p *Problem) Error() string { return p.Detail }
 
 // GetStatus implements huma.StatusError.

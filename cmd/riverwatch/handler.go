@@ -2,19 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"riverqueue.com/riverui"
 
 	"riverwatch/httpapi"
 )
-
-func shortID() string { return strings.ToLower(rand.Text()[:4]) }
 
 // handler joins the API and River UI. Requests that a browser makes for another site are refused, which River UI itself
 // would not do.

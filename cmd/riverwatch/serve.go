@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -272,5 +273,5 @@ func workerName() string {
 		host = "worker"
 	}
 	host = strings.ToLower(host)
-	return fmt.Sprintf("%s-%s", host[max(0, len(host)-24):], shortID())
+	return fmt.Sprintf("%s-%s", host[max(0, len(host)-24):], strings.ToLower(rand.Text()[:4]))
 }
