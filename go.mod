@@ -16,6 +16,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
 	github.com/swaggest/swgui v1.8.5
+	github.com/theory/jsonpath v0.12.3
 	github.com/vearutop/statigz v1.5.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0

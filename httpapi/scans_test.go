@@ -184,7 +184,7 @@ func startWorker(t *testing.T, a *testAPI) {
 		recorder.Run(recorderCtx)
 		return nil
 	})
-	scanner := jobs.NewScanner(a.pool, a.queue, probe.NewProber(policy("127.0.0.0/8"), logger), recorder,
+	scanner := jobs.NewScanner(a.pool, a.queue, probe.NewProber(probe.Settings{Policy: policy("127.0.0.0/8")}, logger), recorder,
 		jobs.Limits{Probes: 10, ProbesPerHost: 10}, "test", time.Now)
 	client, err := jobs.Start(ctx, a.pool, scanner, time.Second, logger)
 	require.NoError(t, err)

@@ -64,7 +64,7 @@ type process struct {
 func newProcess(t *testing.T) *process {
 	t.Helper()
 	return newProcessOn(t, dbtest.New(t),
-		probe.NewProber(probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, discard),
+		probe.NewProber(probe.Settings{Policy: probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, discard),
 		jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
 }
 

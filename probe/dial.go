@@ -3,9 +3,13 @@ package probe
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,66 +23,128 @@ var errTooManyDials = errors.New("the probe has used up its connections")
 // guard decides on each address that the dialer is about to connect to. It alone protects: it comes after DNS, so that
 // no name, however resolved, and no redirect leads to an address that the policy refuses.
 func (p *Prober) guard(ctx context.Context, network, address string, _ syscall.RawConn) error {
+	hop := hopOf(ctx)
 	addr, err := netip.ParseAddrPort(address)
-	if err != nil || network != "tcp4" && network != "tcp6" {
+	if err != nil || !slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, network) {
 		return errRefused
 	}
-	if err := p.policy.Check(addr); err != nil {
+	if err := hop.allow(addr); err != nil {
 		return err
 	}
-	if hopOf(ctx).dials.Add(1) > maxDials {
+	if hop.dials.Add(1) > maxDials {
 		return errTooManyDials
 	}
 	return nil
 }
 
-// newResolver gives Go's own resolver; the C library's takes 127.1 and 0x7f000001 for addresses. It gives up when
-// nobody waits any more: net would go on for 5 s with each server, and an outage of DNS meets all probes at once.
-func newResolver(dial func(ctx context.Context, network, address string) (net.Conn, error)) *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		context.AfterFunc(ctx, func() { _ = conn.Close() })
-		return conn, nil
-	}}
-}
-
-// dial connects to the first address of a host that can be connected to.
-func (p *Prober) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// connect connects to the first address of a host that can be connected to. network is "tcp" or "udp".
+func (p *Prober) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	hop := hopOf(ctx)
+	dialer := p.dialer
+	dialer.Resolver = p.newResolver(&hop.heard)
 	start := time.Now()
-	conn, err := p.dialer.DialContext(ctx, network, address)
+	conn, err := dialer.DialContext(ctx, network+hop.version, address)
 	if err != nil {
 		return nil, hop.dialError(err)
 	}
 	hop.connected(start, conn.RemoteAddr())
-	return newPatientConn(conn), nil
+	return conn, nil
 }
 
-// dialTLS is dial with a TLS handshake.
-func (p *Prober) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := p.dial(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-
+// secure makes the TLS handshake, and closes the connection if that fails.
+func secure(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
 	hop := hopOf(ctx)
 	hop.enter(inTLS)
 	start := time.Now()
-	config := p.tls.Clone()
-	config.ServerName = host
-	conn := tls.Client(plain, config)
+	conn := tls.Client(plain, hop.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
+		if invalid, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			hop.showed(invalid.UnverifiedCertificates[0])
+		}
 		_ = plain.Close()
 		return nil, err
 	}
 	hop.secured(start)
+	hop.showed(conn.ConnectionState().PeerCertificates[0])
+	return conn, nil
+}
+
+// tlsConfig says how to make the handshake with the host of a URL.
+func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
+	request := f.target.Request
+	config := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         to.Hostname(),
+		NextProtos:         f.nextProtocols(to.Scheme),
+		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
+	}
+	if !elsewhere && request.HostOverride != "" {
+		config.ServerName = hostOf(request.HostOverride)
+	}
+	if request.CAPEM != "" {
+		config.RootCAs = rootsWith(request.CAPEM)
+	}
+	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
+		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(f.target.Secrets.ClientKeyPEM))
+		if err == nil { // Target.Check has seen to it
+			config.Certificates = []tls.Certificate{certificate}
+		}
+	}
+	return config
+}
+
+func (f *fetch) nextProtocols(scheme string) []string {
+	switch {
+	case scheme == "grpcs":
+		return []string{"h2"}
+	case scheme == "https" && f.target.Request.HTTP2:
+		return []string{"h2", "http/1.1"}
+	case scheme == "tls":
+		return nil
+	}
+	return []string{"http/1.1"}
+}
+
+// rootsWith gives the roots of this host and those of a PEM text.
+func rootsWith(pem string) *x509.CertPool {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM([]byte(pem))
+	return roots
+}
+
+// hostOf gives the host of what may be a host and a port.
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// dialPlain is for net/http, which then speaks HTTP.
+func (p *Prober) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
+	conn, err := p.connect(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return newPatientConn(conn), nil
+}
+
+// dialTLS is dialPlain with a TLS handshake.
+func (p *Prober) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
+	plain, err := p.connect(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := secure(ctx, plain)
+	if err != nil {
+		return nil, err
+	}
+	if conn.ConnectionState().NegotiatedProtocol == "h2" {
+		return conn, nil // net/http looks for the protocol in it, and in HTTP/2 both sides may speak first
+	}
 	return newPatientConn(conn), nil
 }
 

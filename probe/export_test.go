@@ -2,22 +2,10 @@ package probe
 
 import (
 	"context"
-	"crypto/x509"
-	"net"
 	"net/http"
 
 	"riverwatch/uptime"
 )
-
-// Trust makes a prober trust the certificates of a test's server.
-func (p *Prober) Trust(roots *x509.CertPool) { p.tls.RootCAs = roots }
-
-// Resolve makes a prober ask the DNS server at an address.
-func (p *Prober) Resolve(server string) {
-	p.dialer.Resolver = newResolver(func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, server)
-	})
-}
 
 // OccupyMatchers takes all places for matching.
 func (p *Prober) OccupyMatchers() {
@@ -26,7 +14,7 @@ func (p *Prober) OccupyMatchers() {
 }
 
 // Break makes each probe panic.
-func (p *Prober) Break() { p.transport = (*http.Transport)(nil) }
+func (p *Prober) Break() { p.http1 = (*http.Transport)(nil) }
 
 // ConnectOutcome is what an error means before the request is sent, DNS and TLS aside.
 func ConnectOutcome(err error) uptime.Outcome {

@@ -1,95 +1,113 @@
 package probe
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"net"
-	"net/http"
 	"net/url"
-	"strconv"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"riverwatch/uptime"
 )
 
-const userAgent = "Riverwatch/1.0 (uptime monitor)"
-
-// A fetch is a probe under way: from hop to hop, until there is a verdict.
+// A fetch is a probe under way.
 type fetch struct {
 	*Prober
 
 	target Target
+	start  time.Time
+	lag    time.Duration // of the pulse, when the probe began
 	result Result
+	unmet  verdict // of the first expectation that is not met; zero if there is none
 	dials  atomic.Int32
-	seen   map[request]bool
 }
 
-// A request is what a hop asks for.
-type request struct{ method, url string }
+// A protocol asks a target as the scheme of its URL says, on connections that f.connect makes. There is one in each
+// file that is named after a scheme.
+type protocol func(ctx context.Context, f *fetch, target *url.URL) verdict
+
+func protocolOf(scheme string) protocol {
+	switch scheme {
+	case "http", "https":
+		return askHTTP
+	case "ws", "wss":
+		return askWebSocket
+	case "grpc", "grpcs":
+		return askGRPC
+	case "tcp":
+		return askTCP
+	case "tls":
+		return askTLS
+	case "dns":
+		return askDNS
+	case "icmp":
+		return askICMP
+	}
+	return nil
+}
 
 func (f *fetch) run(ctx context.Context) verdict {
-	next := &request{f.target.Method, f.target.URL}
-	f.seen = map[request]bool{*next: true}
-	for {
-		var v verdict
-		if next, v = f.visit(ctx, *next); next == nil {
-			return v
+	target, err := url.Parse(f.target.URL)
+	if err != nil {
+		return unchecked
+	}
+	ask := protocolOf(target.Scheme)
+	if ask == nil {
+		return unchecked
+	}
+	v := ask(ctx, f, target)
+	if v.outcome.Good() {
+		f.expectCertificate()
+		f.expectInTime()
+		v = f.slow(f.met(v))
+	}
+	return f.starved(v)
+}
+
+// unchecked is of targets that Target.Check and NormalizeURL would have refused.
+var unchecked = verdict{uptime.Inconclusive, "the target was never checked"}
+
+// met gives the verdict of the first expectation that is not met, or else the one that is given.
+func (f *fetch) met(good verdict) verdict {
+	if f.unmet.outcome != "" {
+		return f.unmet
+	}
+	return good
+}
+
+// starved takes back what a probe says of time, if this process was kept from running meanwhile.
+func (f *fetch) starved(v verdict) verdict {
+	timed := strings.HasPrefix(string(v.outcome), "timeout_") ||
+		v.outcome == uptime.RegexpTimeout || v.outcome == uptime.TooSlow
+	if timed && f.pulse.lag()-f.lag > f.target.Timeout/5 {
+		return verdict{uptime.Inconclusive, "this host was too busy to tell: its processors were not free for the probe"}
+	}
+	return v
+}
+
+// clean makes a text fit to be stored and shown: without secrets, as cleanText says.
+func (f *fetch) clean(text string) string { return cleanText(f.hide(text)) }
+
+// hide takes the secrets of a target out of a text, and the query of its URL, which may be one: some targets echo what
+// they are sent.
+func (f *fetch) hide(text string) string {
+	if text == "" {
+		return ""
+	}
+	text = hideQuery(text, f.target.URL)
+	secrets := f.target.Secrets
+	for _, secret := range append([]string{secrets.BasicPassword, secrets.BearerToken}, values(secrets.Headers)...) {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
+	return text
 }
 
-// visit makes one request, on a connection of its own. It returns the request to follow with, or a verdict.
-func (f *fetch) visit(ctx context.Context, this request) (*request, verdict) {
-	hop := &hop{dials: &f.dials}
-	defer hop.record(&f.result)
-	asked, err := newRequest(hop.context(ctx), this)
-	if err != nil {
-		return nil, verdict{uptime.Inconclusive, "the method or the URL was never checked"}
+func values(headers map[string]string) []string {
+	var values []string
+	for _, value := range headers {
+		values = append(values, value)
 	}
-
-	conn, err := f.transport.NewClientConn(asked.Context(), asked.URL.Scheme, dialAddress(asked.URL))
-	if err != nil {
-		return nil, hop.connectVerdict(ctx, err)
-	}
-	defer func() { _ = conn.Close() }()
-
-	hop.enter(inHeader)
-	hop.mark(&hop.sent)
-	answer, err := conn.RoundTrip(asked)
-	if err != nil {
-		return nil, headerVerdict(ctx, err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	return f.receive(ctx, hop, this, answer)
-}
-
-// receive follows a redirect, and judges any other answer.
-func (f *fetch) receive(ctx context.Context, hop *hop, this request, answer *http.Response) (*request, verdict) {
-	if answer.ProtoMajor != 1 || answer.StatusCode < minStatus || answer.StatusCode > maxStatus {
-		return nil, verdict{
-			uptime.HTTPMalformed,
-			fmt.Sprintf("the answer is of HTTP/%d, with the status %d", answer.ProtoMajor, answer.StatusCode),
-		}
-	}
-	f.result.HTTPStatus = new(answer.StatusCode)
-	if isRedirect(answer.StatusCode) && f.target.MaxRedirects > 0 {
-		return f.redirect(this, answer)
-	}
-	hop.enter(inBody)
-	return nil, f.judge(ctx, hop, answer)
-}
-
-func newRequest(ctx context.Context, this request) (*http.Request, error) {
-	asked, err := http.NewRequestWithContext(ctx, this.method, this.url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	asked.Header.Set("User-Agent", userAgent)
-	asked.Header.Set("Accept", "*/*")
-	return asked, nil
-}
-
-func dialAddress(u *url.URL) string {
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), strconv.Itoa(int(defaultPort(u.Scheme)))))
+	return values
 }

@@ -19,9 +19,7 @@ import (
 // resolving makes a prober for whom DNS holds these hosts.
 func resolving(tb testing.TB, policy probe.Policy, hosts map[string][]string) *probe.Prober {
 	tb.Helper()
-	prober := probe.NewProber(policy, discard)
-	prober.Resolve(hostile.DNS(tb, hosts))
-	return prober
+	return probe.NewProber(probe.Settings{Policy: policy, Resolver: hostile.DNS(tb, hosts)}, discard)
 }
 
 // named gives a server's URL with a name in place of its address.
@@ -64,7 +62,7 @@ func TestGuard(t *testing.T) {
 		addr := netip.MustParseAddrPort(strings.Trim(server, "htp:/"))
 		policy := probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
 
-		require.Equal(t, uptime.BlockedByPolicy, probe.NewProber(policy, discard).Probe(t.Context(), get(server)).Outcome)
+		require.Equal(t, uptime.BlockedByPolicy, probe.NewProber(probe.Settings{Policy: policy}, discard).Probe(t.Context(), get(server)).Outcome)
 	})
 
 	t.Run("PassesOverARefusedAddress", func(t *testing.T) {
@@ -85,7 +83,7 @@ func TestGuard(t *testing.T) {
 		outside := redirecting(t, named(inside, "127.0.0.2"))
 		policy := probe.Policy{Allow: prefixes("127.0.0.1/32")}
 
-		result := probe.NewProber(policy, discard).Probe(t.Context(), get(outside))
+		result := probe.NewProber(probe.Settings{Policy: policy}, discard).Probe(t.Context(), get(outside))
 
 		require.Equal(t, uptime.BlockedByPolicy, result.Outcome)
 		require.Equal(t, 302, *result.HTTPStatus)
@@ -121,7 +119,7 @@ func TestGuard(t *testing.T) {
 
 	t.Run("StopsAfterEightConnectionsOfManyHops", func(t *testing.T) {
 		t.Parallel()
-		result := probe.NewProber(loopback, discard).Probe(t.Context(), get(hostile.RedirectCounter(t)))
+		result := probe.NewProber(onLoopback, discard).Probe(t.Context(), get(hostile.RedirectCounter(t)))
 
 		require.Equal(t, uptime.TooManyRedirects, result.Outcome)
 		require.Contains(t, result.Error, "connections")
@@ -135,8 +133,13 @@ func TestDNS(t *testing.T) {
 		outcome uptime.Outcome
 	}{
 		"KnowsNoSuchName": {"absent.test", uptime.DNSNXDomain},
-		"Fails":           {"servfail.test", uptime.DNSError},
+		"Fails":           {"servfail.test", uptime.DNSServfail},
+		"WillNotSay":      {"refused.test", uptime.DNSError},
 		"IsSilent":        {"silent.test", uptime.TimeoutDNS},
+		"IsSilentOverTCP": {"stall.test", uptime.TimeoutDNS},
+		"KnowsNoAddress":  {"empty.test", uptime.DNSEmpty},
+		"RunsInCircles":   {"loop.test", uptime.DNSError},
+		"SpeaksGarbage":   {"garbage.test", uptime.TimeoutDNS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,10 +153,30 @@ func TestDNS(t *testing.T) {
 		})
 	}
 
+	t.Run("NamesFiveHundredAddresses", func(t *testing.T) {
+		t.Parallel()
+		result := resolving(t, loopback, nil).Probe(t.Context(), get("http://many.test:9/")) // 9 is a bad port
+		require.Equal(t, uptime.BlockedByPolicy, result.Outcome)
+		result = resolving(t, loopback, nil).Probe(t.Context(), get("http://many.test:8/"))
+		require.Equal(t, uptime.ConnectRefused, result.Outcome, result.Error)
+	})
+
+	t.Run("AnswersSomethingElseTheSecondTime", func(t *testing.T) {
+		t.Parallel()
+		server := hostile.Serve(t, func(*net.TCPConn, string) { t.Error("the guard let a request through") })
+		prober := resolving(t, probe.Policy{}, nil)
+		target := get(named(server, "rebind.test"))
+		target.Timeout, target.Request.IPVersion = 300*time.Millisecond, 4
+
+		require.NotEqual(t, uptime.BlockedByPolicy, prober.Probe(t.Context(), target).Outcome, "a public address, at first")
+		require.Equal(t, uptime.BlockedByPolicy, prober.Probe(t.Context(), target).Outcome)
+	})
+
 	t.Run("CannotBeAsked", func(t *testing.T) {
 		t.Parallel()
-		prober := probe.NewProber(loopback, discard)
-		prober.Resolve("127.0.0.1:1")
+		settings := onLoopback
+		settings.Resolver = netip.MustParseAddrPort("127.0.0.1:1")
+		prober := probe.NewProber(settings, discard)
 
 		result := prober.Probe(t.Context(), get("http://shop.test/"))
 

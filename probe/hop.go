@@ -2,10 +2,14 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http/httptrace"
 	"net/netip"
+	"net/url"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,17 +26,34 @@ const (
 	inBody
 )
 
-// A hop is one request on the way to the answer that is judged: how far it got and what was measured. net/http and the
-// dialer call its trace from goroutines of theirs, some of them after the hop is over.
+// A hop is one connection on the way to the verdict: how it is made, how far it got and what was measured. net/http and
+// the dialer call its trace from goroutines of theirs, some of them after the hop is over.
 type hop struct {
-	dials *atomic.Int32 // of the whole probe
+	dials   *atomic.Int32 // of the whole probe
+	allow   func(netip.AddrPort) error
+	version string // "4", "6"; empty: either
+	tls     *tls.Config
+	heard   lookup
 
 	mu                                     sync.Mutex
 	stage                                  stage
 	connectErr                             error // of the first address that the policy permits
 	remote                                 netip.Addr
-	dns, connect, tls, transfer            *time.Duration
+	certificate                            *x509.Certificate
+	dns, connect, secure, transfer         *time.Duration
 	dnsStart, sent, requested, firstByteAt time.Time
+}
+
+// newHop prepares a connection to the host of a URL. elsewhere: it is not the one that the target's owner named.
+func (f *fetch) newHop(to *url.URL, elsewhere bool) *hop {
+	h := &hop{dials: &f.dials, allow: f.settings.Policy.Check}
+	if version := f.target.Request.IPVersion; version != 0 {
+		h.version = strconv.Itoa(version)
+	}
+	if s, ok := schemeOf(to.Scheme); ok && s.tls {
+		h.tls = f.tlsConfig(to, elsewhere)
+	}
+	return h
 }
 
 type hopKey struct{}
@@ -112,15 +133,32 @@ func (h *hop) connected(dialed time.Time, remote net.Addr) {
 	if h.dns != nil {
 		*h.connect -= h.dnsStart.Sub(dialed) + *h.dns
 	}
-	if tcp, ok := remote.(*net.TCPAddr); ok {
-		h.remote = tcp.AddrPort().Addr().Unmap()
+	switch remote := remote.(type) {
+	case *net.TCPAddr:
+		h.remote = remote.AddrPort().Addr().Unmap()
+	case *net.UDPAddr: // nothing was sent yet
+		h.connect, h.remote = nil, remote.AddrPort().Addr().Unmap()
 	}
+}
+
+// reached keeps the address of a target without connections.
+func (h *hop) reached(remote netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remote = remote
 }
 
 func (h *hop) secured(start time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tls = since(start)
+	h.secure = since(start)
+}
+
+// showed keeps the certificate that the target showed, trusted or not.
+func (h *hop) showed(certificate *x509.Certificate) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.certificate = certificate
 }
 
 func (h *hop) received() {
@@ -133,8 +171,8 @@ func (h *hop) received() {
 func (h *hop) record(result *Result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.tls, h.wait(), h.transfer
-	result.RemoteIP = h.remote
+	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.secure, h.wait(), h.transfer
+	result.RemoteIP, result.Certificate = h.remote, h.certificate
 }
 
 // wait is from request written to first byte of the answer. The answer may overtake the news that the request is

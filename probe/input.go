@@ -15,3 +15,11 @@ func (e *InputError) Error() string { return e.Message }
 func inputError(code, format string, args ...any) *InputError {
 	return &InputError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
+
+// FieldError is an InputError of one field of a Target, by the name that the API and the database have for it:
+// "timeout_ms", "headers.X-A", "json[0].path".
+type FieldError struct {
+	*InputError
+
+	Field string
+}

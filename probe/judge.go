@@ -4,84 +4,63 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 
 	"riverwatch/uptime"
 )
 
 const (
-	maxBodyBytes   = 1 << 20   // of a body that are read, counted after decompression
-	maxPooledBytes = 256 << 10 // of a buffer that is kept for the next probe: most bodies are small
+	defaultBodyBytes = 1 << 20   // of a body that are read: a page that says that all is well is smaller
+	maxPooledBytes   = 256 << 10 // of a buffer that is kept for the next probe: most bodies are small
 )
 
 // judge reads the body of an answer and says whether it is what the target's owner expects. That it arrived whole comes
-// first, its status second, the regexp last.
-func (f *fetch) judge(ctx context.Context, hop *hop, response *http.Response) verdict {
-	asked := f.target.Regexp != "" && response.Request.Method != http.MethodHead
+// first, its status second, the rest after that.
+func (f *fetch) judge(ctx context.Context, hop *hop, answer *http.Response) verdict {
 	body := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it holds no others
 	defer putBuffer(body)
 
-	size, truncated, err := readBody(response.Body, body, asked)
+	size, truncated, err := f.readBody(answer.Body, body)
 	f.result.BodyBytes = &size
+	defer f.excerpt(body)
 	if err != nil {
 		return bodyVerdict(ctx, err)
 	}
 	hop.received()
 
-	unmet := verdict{}
-	if asked {
-		unmet = f.match(ctx, body.Bytes())
+	f.expectStatus(answer.StatusCode)
+	f.expectHeaders(ctx, answer.Header)
+	if answer.Request.Method != http.MethodHead {
+		f.expectText(ctx, body.Bytes())
+		f.expectJSON(ctx, body.Bytes(), truncated)
 	}
-	switch {
-	case !accepts(f.target.AcceptedStatuses, response.StatusCode):
-		return f.statusMismatch(response.StatusCode)
-	case unmet.outcome != "":
-		return unmet
-	case truncated:
-		return verdict{uptime.OKTruncated, ""}
+	if truncated {
+		return f.met(verdict{uptime.OKTruncated, ""})
 	}
-	return verdict{uptime.OK, ""}
+	return f.met(verdict{uptime.OK, ""})
 }
 
-func (f *fetch) statusMismatch(status int) verdict {
-	accepted := "200-299"
-	if len(f.target.AcceptedStatuses) > 0 {
-		accepted = strings.Join(f.target.AcceptedStatuses, ", ")
+// readBody reads a body to its end or to the cap. What is not asked for is not kept, but for the first of it. Nothing is
+// allocated for the length that a header claims.
+func (f *fetch) readBody(body io.Reader, buffer *bytes.Buffer) (size int64, truncated bool, err error) {
+	most := f.settings.MaxBodyBytes
+	keep := most
+	if !f.target.asksForBody() {
+		keep = 2 * maxExcerptBytes
 	}
-	return verdict{uptime.StatusMismatch, fmt.Sprintf("the status is %d, and accepted is %s", status, accepted)}
-}
-
-// match matches the body against the regexp, and says what is not as expected.
-func (f *fetch) match(ctx context.Context, body []byte) (unmet verdict) {
-	matched, err := f.matcher.match(ctx, f.target.Regexp, body)
-	if err != nil {
-		return matchVerdict(ctx, err)
-	}
-	f.result.RegexpMatched = &matched
-	switch {
-	case matched && f.target.RegexpInvert:
-		return verdict{uptime.RegexpMismatch, "the body matches the regexp, and must not"}
-	case !matched && !f.target.RegexpInvert:
-		return verdict{uptime.RegexpMismatch, "the body does not match the regexp"}
-	}
-	return verdict{}
-}
-
-// readBody reads a body to its end or to the cap, into the buffer if it is kept. Nothing is allocated for the length
-// that a header claims.
-func readBody(body io.Reader, buffer *bytes.Buffer, keep bool) (size int64, truncated bool, err error) {
-	capped := io.LimitReader(body, maxBodyBytes)
-	if keep {
-		size, err = buffer.ReadFrom(capped)
-	} else {
-		size, err = io.Copy(io.Discard, capped)
-	}
-	if err != nil || size < maxBodyBytes {
+	if size, err = buffer.ReadFrom(io.LimitReader(body, keep)); err != nil {
 		return size, false, err
+	}
+	if size == keep && keep < most {
+		rest, err := io.Copy(io.Discard, io.LimitReader(body, most-keep))
+		if size += rest; err != nil {
+			return size, false, err
+		}
+	}
+	if size < most {
+		return size, false, nil
 	}
 
 	_, err = io.ReadFull(body, make([]byte, 1))
@@ -89,6 +68,20 @@ func readBody(body io.Reader, buffer *bytes.Buffer, keep bool) (size int64, trun
 		return size, false, nil
 	}
 	return size, err == nil, err
+}
+
+func (t Target) asksForBody() bool {
+	return t.Regexp != "" || len(t.Expectations.Regexps) > 0 || len(t.Expectations.JSON) > 0
+}
+
+// excerpt keeps the first of a body, for the case that the answer is bad. A secret that the target echoes may straddle
+// the end, so that more is searched than is kept.
+func (f *fetch) excerpt(body *bytes.Buffer) {
+	first := body.Bytes()
+	if body.Len() > 2*maxExcerptBytes {
+		first = first[:2*maxExcerptBytes]
+	}
+	f.result.BodyExcerpt = string(first)
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

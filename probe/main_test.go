@@ -6,9 +6,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"riverwatch/probe"
 )
 
-var discard = slog.New(slog.DiscardHandler)
+var (
+	discard    = slog.New(slog.DiscardHandler)
+	onLoopback = probe.Settings{Policy: loopback}
+)
 
 // A probe that used a proxy of the environment would fail every test of a host that has a name.
 func TestMain(m *testing.M) {

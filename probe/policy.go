@@ -146,3 +146,14 @@ func ParseCIDRs(list string) ([]netip.Prefix, error) {
 	}
 	return ranges, nil
 }
+
+// CheckAddr is Check of an address without a port.
+func (p Policy) CheckAddr(addr netip.Addr) error { return p.Check(netip.AddrPortFrom(addr, 80)) }
+
+// CheckDNS is Check for DNS, whose port is one of those that HTTP must not go to.
+func (p Policy) CheckDNS(addr netip.AddrPort) error {
+	if addr.Port() == 53 {
+		return p.CheckAddr(addr.Addr())
+	}
+	return p.Check(addr)
+}

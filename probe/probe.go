@@ -5,8 +5,8 @@
 package probe
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,67 +22,66 @@ import (
 // maxHeaderBytes bounds an answer's header, with all the interim (1xx) answers before it.
 const maxHeaderBytes = 64 << 10
 
-// Target is what one probe is to look at.
-type Target struct {
-	Method           string        // GET, HEAD, OPTIONS, POST, ...
-	URL              string        // normal form, as NormalizeURL gives it
-	Regexp           string        // empty: none. Not asked of the answer to HEAD, which has no body
-	RegexpInvert     bool          // good if the body does not match
-	Timeout          time.Duration // one total deadline over DNS, connect, TLS, header, body, redirects and regexp
-	AcceptedStatuses []string      // "200-299", "204"; empty means 200-299
-	MaxRedirects     int           // 0 to 10. 0: a 3xx is judged as an answer, not followed
-}
-
-// Result is what came of it. What was not measured is nil, never 0.
-type Result struct {
-	Start         time.Time
-	Outcome       uptime.Outcome
-	HTTPStatus    *int  // of the last answer that came, 200 to 599
-	RegexpMatched *bool // nil: no regexp, no body to match it against, or not decided
-
-	// The phases of the last hop. Wait is from request written to first byte of the answer; Transfer ends with the body.
-	DNS, Connect, TLS, Wait, Transfer *time.Duration
-
-	Total     time.Duration
-	BodyBytes *int64     // decoded bytes read, at most the cap
-	RemoteIP  netip.Addr // zero if no connection was made, and never set for blocked_by_policy
-	Error     string     // a sentence for people, at most 200 clean characters; empty when good
+// Settings are what an operator sets of all probes.
+type Settings struct {
+	Policy       Policy
+	MaxBodyBytes int64          // of a body that are read, counted after decompression; 0 means 1 MiB
+	Resolver     netip.AddrPort // the DNS server to ask; zero: those of /etc/resolv.conf
+	Contact      string         // a URL or an e-mail address, for the User-Agent; may be empty
 }
 
 // A Prober makes probes. It is safe for concurrent use.
 type Prober struct {
-	policy    Policy
+	settings  Settings
+	userAgent string
 	dialer    net.Dialer
-	tls       *tls.Config
-	transport *http.Transport
+	http1     *http.Transport
+	http2     *http.Transport // offers HTTP/2 in the TLS handshake, and speaks HTTP/1.1 with who does not take it
+	h2c       *http.Transport // speaks HTTP/2 without TLS, and nothing else
 	matcher   *matcher
+	pulse     *pulse
 	logger    *slog.Logger
 }
 
-// NewProber makes a prober that connects only to addresses that policy permits.
-func NewProber(policy Policy, logger *slog.Logger) *Prober {
+// NewProber makes a prober that connects only to addresses that the settings' policy permits.
+func NewProber(settings Settings, logger *slog.Logger) *Prober {
 	p := &Prober{
-		policy:  policy,
-		tls:     &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}},
-		matcher: newMatcher(),
-		logger:  logger,
+		settings:  settings,
+		userAgent: userAgent(settings.Contact),
+		matcher:   newMatcher(),
+		pulse:     new(pulse),
+		logger:    logger,
 	}
+	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)
 	p.dialer = net.Dialer{
-		Resolver:       newResolver(new(net.Dialer).DialContext),
 		ControlContext: p.guard,
 		KeepAlive:      -1, // a connection lives for one request
 	}
-	p.transport = &http.Transport{
+	p.http1, p.http2, p.h2c = p.newTransport(), p.newTransport(), p.newTransport()
+	p.http1.Protocols.SetHTTP1(true)
+	p.http2.Protocols.SetHTTP1(true)
+	p.http2.Protocols.SetHTTP2(true)
+	p.h2c.Protocols.SetUnencryptedHTTP2(true)
+	return p
+}
+
+func (p *Prober) newTransport() *http.Transport {
+	return &http.Transport{
 		Proxy:                  nil, // a proxy of the environment would be dialled, and checked, in the target's place
-		DialContext:            p.dial,
+		DialContext:            p.dialPlain,
 		DialTLSContext:         p.dialTLS,
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		WriteBufferSize:        1 << 10, // a request without a body is small, and buffers are most of what a probe allocates
 		Protocols:              new(http.Protocols),
 	}
-	p.transport.Protocols.SetHTTP1(true)
-	return p
+}
+
+func userAgent(contact string) string {
+	if contact == "" {
+		return "Riverwatch/1.0 (uptime monitor)"
+	}
+	return "Riverwatch/1.0 (uptime monitor; " + contact + ")"
 }
 
 var errDeadline = errors.New("the probe's deadline has come")
@@ -102,14 +101,20 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 
 	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(target.Timeout), errDeadline)
 	defer cancel()
-	fetch := fetch{Prober: p, target: target}
+	fetch := fetch{Prober: p, target: target, start: start, lag: p.pulse.join()}
+	defer p.pulse.leave()
 	verdict := fetch.run(ctx)
 
 	result = fetch.result
 	result.Outcome = verdict.outcome
-	result.Error = cleanText(hideQuery(verdict.text, target.URL))
+	result.Error = fetch.clean(verdict.text)
+	if result.Outcome.Failed() {
+		result.BodyExcerpt = cleanExcerpt(fetch.hide(result.BodyExcerpt))
+	} else {
+		result.BodyExcerpt = ""
+	}
 	if result.Outcome == uptime.BlockedByPolicy {
-		result.RemoteIP = netip.Addr{}
+		result.RemoteIP, result.Certificate = netip.Addr{}, nil
 	}
 	return result
 }

@@ -18,24 +18,31 @@ func isRedirect(status int) bool { return slices.Contains([]int{301, 302, 303, 3
 
 // redirect gives the request that an answer redirects to. It does what http.Client does not: it checks the new URL as
 // one that a person typed, and sends nothing to another origin that was meant for this one.
-func (f *fetch) redirect(this request, answer *http.Response) (*request, verdict) {
-	if len(f.seen) > f.target.MaxRedirects {
+func (f *fetch) redirect(this visit, answer *http.Response) (*visit, verdict) {
+	if len(f.result.Redirects) >= f.target.MaxRedirects {
 		return nil, verdict{uptime.TooManyRedirects, fmt.Sprintf("there are more than %d redirects", f.target.MaxRedirects)}
 	}
 	location, ok := parseLocation(answer)
 	if !ok {
 		return nil, verdict{uptime.RedirectInvalid, "the redirect has no Location that can be followed"}
 	}
-	normal, err := normalForm(location, f.policy)
+	normal, err := normalHTTP(location, f.settings.Policy)
 	if err != nil {
 		return nil, redirectVerdict(err)
 	}
-	next := request{redirectMethod(this.method, answer.StatusCode, origin(this.url) == origin(normal)), normal}
-	if f.seen[next] {
-		return nil, verdict{uptime.RedirectLoop, "the redirects lead back to a URL that was visited"}
+	f.result.Redirects = append(f.result.Redirects, Redirect{answer.StatusCode, f.clean(withoutQuery(normal))})
+	elsewhere := this.elsewhere || origin(this.url) != origin(normal)
+	return &visit{redirectMethod(this.method, answer.StatusCode, !elsewhere), normal, elsewhere}, verdict{}
+}
+
+// follow notes a request that is about to be made, and refuses one that was made already.
+func (f *fetch) follow(seen map[visit]bool, next visit) verdict {
+	key := visit{method: next.method, url: next.url}
+	if seen[key] {
+		return verdict{uptime.RedirectLoop, "the redirects lead back to a URL that was visited"}
 	}
-	f.seen[next] = true
-	return &next, verdict{}
+	seen[key] = true
+	return verdict{}
 }
 
 // parseLocation gives where a redirect leads. Much is refused before it is parsed: parsers have had their bugs.

@@ -1,14 +1,20 @@
 package probe_test
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
+	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
 )
 
@@ -155,5 +161,43 @@ func TestRedirect(t *testing.T) {
 			}
 		})
 		require.Equal(t, uptime.OK, probeURL(t, url, method("POST")).Outcome)
+	})
+}
+
+// FuzzRedirect answers with a Location of anything: the probe ends, asks nothing of the canary, and says one of the
+// outcomes that a redirect can have.
+func FuzzRedirect(f *testing.F) {
+	for _, row := range hostile.Rows(f, "testdata/url.csv") {
+		f.Add(hostile.Text(f, row["input"]), 302)
+	}
+	for _, location := range []string{"/", "//a", "?x", "#y", "..", "/a/../b", "http://127.0.0.1:25/", "\\\\evil", "http://u:p@h/", ""} {
+		f.Add(location, 308)
+	}
+	// Fuzzing runs in many processes, each with a canary of its own at this address, which they all refuse.
+	refused := netip.MustParseAddr("127.0.0.99")
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: refused.AsSlice()})
+	require.NoError(f, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		f.Error("somebody asked a refused address")
+	}), ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(listener) }()
+	f.Cleanup(func() { _ = server.Close() })
+	canary := "http://" + listener.Addr().String() + "/"
+	f.Add(canary, 301)
+	f.Add(strings.Replace(canary, refused.String(), "canary.test", 1), 303)
+	prober := probe.NewProber(probe.Settings{
+		Policy:   probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{netip.AddrPortFrom(refused, 0)}},
+		Resolver: hostile.DNS(f, map[string][]string{"canary.test": {refused.String()}}),
+	}, discard)
+	f.Fuzz(func(t *testing.T, location string, status int) {
+		server := hostile.Raw(t, fmt.Appendf(nil, "HTTP/1.1 %d F\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", status, location))
+		target := get(server)
+		target.Timeout, target.MaxRedirects = 300*time.Millisecond, 3
+
+		result := prober.Probe(t.Context(), target)
+
+		require.NotEmpty(t, result.Outcome)
+		require.LessOrEqual(t, len(result.Redirects), 3)
+		require.Equal(t, probe.CleanText(result.Error), result.Error)
 	})
 }

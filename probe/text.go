@@ -3,9 +3,13 @@ package probe
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-const maxTextRunes = 200
+const (
+	maxTextRunes    = 200
+	maxExcerptBytes = 1 << 10
+)
 
 // cleanText makes text that may come from a target fit to be stored and shown: valid UTF-8 of at most 200 characters,
 // none of them a control, a line break or an invisible character that reorders what stands around it.
@@ -32,4 +36,32 @@ func hideQuery(text, rawURL string) string {
 		return text
 	}
 	return strings.ReplaceAll(text, "?"+query, "?…")
+}
+
+// cleanExcerpt makes the beginning of a body fit to be stored and shown: at most 1 KiB of it, as cleanText says, but with
+// its line breaks and tabs.
+func cleanExcerpt(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (breaksText(r) || unicode.Is(unicode.Cf, r)) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(strings.ReplaceAll(text, "\r\n", "\n"), "\uFFFD"))
+	if len(text) <= maxExcerptBytes {
+		return text
+	}
+	end := maxExcerptBytes
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
+
+// withoutQuery gives a URL without its query, which may be a secret.
+func withoutQuery(rawURL string) string {
+	before, _, found := strings.Cut(rawURL, "?")
+	if found {
+		return before + "?…"
+	}
+	return before
 }

@@ -1,7 +1,6 @@
 package probe_test
 
 import (
-	"crypto/x509"
 	"net/http/httptest"
 	"testing"
 
@@ -38,25 +37,24 @@ func TestTLS(t *testing.T) {
 
 	t.Run("WantsACertificateOfOurs", func(t *testing.T) {
 		t.Parallel()
-		url, roots := hostile.WantsClientTLS(t)
-		prober := probe.NewProber(loopback, discard)
-		prober.Trust(roots)
+		url, ca := hostile.WantsClientTLS(t)
+		trusting := func(target *probe.Target) { target.Request.CAPEM = ca }
+		require.Equal(t, uptime.TLSProtocol, probeURL(t, url, trusting).Outcome)
 
-		result := prober.Probe(t.Context(), get(url))
-
-		require.Equal(t, uptime.TLSProtocol, result.Outcome, result.Error)
+		result := probeURL(t, url, trusting, func(target *probe.Target) {
+			target.Request.ClientCertPEM, target.Secrets.ClientKeyPEM = hostile.ClientPEM(t)
+		})
+		require.Equal(t, uptime.OK, result.Outcome, result.Error)
 	})
 
 	t.Run("IsGood", func(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewTLSServer(answer("hello"))
 		t.Cleanup(server.Close)
-		roots := x509.NewCertPool()
-		roots.AddCert(server.Certificate())
-		prober := probe.NewProber(loopback, discard)
-		prober.Trust(roots)
 
-		result := prober.Probe(t.Context(), get(server.URL))
+		result := probeURL(t, server.URL, func(target *probe.Target) {
+			target.Request.CAPEM = hostile.CertificatePEM(server.Certificate())
+		})
 
 		require.Equal(t, uptime.OK, result.Outcome, result.Error)
 		require.Positive(t, *result.TLS)

@@ -174,3 +174,5 @@ func checkHostPolicy(host string, port uint16, policy Policy) error {
 		"the host is not on the public Internet, or is one that is never connected to; "+
 			"whoever runs Riverwatch can allow a private network with the setting RIVERWATCH_ALLOW_CIDRS")
 }
+
+func normalHTTP(u *url.URL, policy Policy) (string, error) { return normalForm(u, policy) }

@@ -71,7 +71,7 @@ func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
 	case ours(err):
 		return ourTrouble
 	case errors.As(err, &dnsErr):
-		return dnsVerdict(dnsErr)
+		return h.dnsVerdict(dnsErr)
 	case waiting == inTLS:
 		return tlsVerdict(err)
 	}
@@ -88,17 +88,25 @@ func ours(err error) bool {
 	}, func(errno error) bool { return errors.Is(err, errno) })
 }
 
-func dnsVerdict(err *net.DNSError) verdict {
+func (h *hop) dnsVerdict(err *net.DNSError) verdict {
 	switch {
 	case resolverUnreachable(err):
 		return verdict{uptime.Inconclusive, "this host could not ask its DNS resolver"}
 	case err.IsTimeout:
 		return timeout(inDNS)
-	case err.IsNotFound: // net does not tell a missing name from a name without addresses
-		return verdict{uptime.DNSNXDomain, "DNS knows no address of the name"}
+	case h.heard.servfail.Load():
+		return verdict{uptime.DNSServfail, "DNS failed to resolve the name (SERVFAIL)"}
+	case err.IsNotFound && h.heard.answered.Load():
+		return verdict{uptime.DNSError, "DNS answers with aliases of the name that lead to no address"}
+	case err.IsNotFound && h.heard.empty.Load():
+		return noAddress
+	case err.IsNotFound:
+		return verdict{uptime.DNSNXDomain, "DNS knows no such name (NXDOMAIN)"}
 	}
 	return verdict{uptime.DNSError, "DNS did not resolve the name: its answer is an error, or cannot be read"}
 }
+
+var noAddress = verdict{uptime.DNSEmpty, "DNS knows the name, but no address of it that could be connected to"}
 
 // resolverUnreachable goes by the text, because net keeps no other trace of the cause. The text is never a server's.
 func resolverUnreachable(err *net.DNSError) bool {
@@ -113,16 +121,18 @@ func tcpVerdict(err error) verdict {
 	var netErr net.Error
 	switch {
 	case errors.As(err, &addrErr):
-		return verdict{uptime.DNSError, "DNS knows no address of the name that can be connected to"}
+		return noAddress // of this version of IP
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return timeout(inConnect)
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case isRefused(err):
 		return verdict{uptime.ConnectRefused, "the connection was refused: nothing listens on the port"}
 	case hungUp(err):
 		return closed
 	}
 	return verdict{uptime.ConnectUnreachable, "the address cannot be reached"}
 }
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 var closed = verdict{uptime.ConnectionClosed, "the target closed the connection before it answered"}
 
@@ -166,12 +176,29 @@ func headerVerdict(ctx context.Context, err error) verdict {
 		return ourTrouble
 	case errors.As(err, &opErr) && opErr.Op == "remote error": // an alert: of TLS 1.3, some come after the handshake
 		return tlsVerdict(err)
-	case hungUp(err), opErr != nil:
+	case hungUp(err), opErr != nil, endedStream(err):
 		return closed
-	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
+	case tooLarge(err):
 		return verdict{uptime.HeadersTooLarge, "the answer's header is larger than 64 KiB"}
 	}
 	return verdict{uptime.HTTPMalformed, "the answer is not valid HTTP: " + innermost(err).Error()}
+}
+
+// tooLarge goes by the text, because net/http has no error value for it.
+func tooLarge(err error) bool {
+	return slices.ContainsFunc([]string{
+		"response headers exceeded",                           // HTTP/1.1
+		"response header list larger than advertised limit",   // HTTP/2
+		"header list too large", "too many 1xx informational", // HTTP/2
+	}, func(text string) bool { return strings.Contains(err.Error(), text) })
+}
+
+// endedStream reports whether the other side ended an HTTP/2 stream or connection: RST_STREAM, or GOAWAY. It goes by the
+// text too.
+func endedStream(err error) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, "stream error:") && strings.HasSuffix(text, "received from peer") ||
+		strings.Contains(text, "GOAWAY") || strings.Contains(text, "client connection lost")
 }
 
 // bodyVerdict says what an error means in the body.
@@ -183,7 +210,8 @@ func bodyVerdict(ctx context.Context, err error) verdict {
 	switch {
 	case ours(err):
 		return ourTrouble
-	case hungUp(err), errors.As(err, &opErr), strings.Contains(err.Error(), "unexpected EOF"): // the last in a trailer
+	case hungUp(err), errors.As(err, &opErr), endedStream(err),
+		strings.Contains(err.Error(), "unexpected EOF"): // in a trailer
 		return verdict{uptime.BodyIncomplete, "the connection ended before the answer's body"}
 	}
 	return verdict{uptime.HTTPMalformed, "the answer's body is not valid HTTP: " + innermost(err).Error()}

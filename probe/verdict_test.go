@@ -36,7 +36,7 @@ func TestConnectOutcome(t *testing.T) {
 		{syscall.EHOSTUNREACH, uptime.ConnectUnreachable},
 		{syscall.ENETUNREACH, uptime.ConnectUnreachable},
 		{syscall.ECONNRESET, uptime.ConnectionClosed},
-		{&net.AddrError{Err: "no suitable address"}, uptime.DNSError},
+		{&net.AddrError{Err: "no suitable address"}, uptime.DNSEmpty},
 		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, uptime.TimeoutDNS},
 		{&net.DNSError{Err: "dial udp 192.0.2.1:53: socket: too many open files"}, uptime.Inconclusive},
 		{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, uptime.DNSError},

@@ -8,6 +8,7 @@ type Outcome string
 const (
 	OK          Outcome = "ok"
 	OKTruncated Outcome = "ok_truncated" // good, judged on the first bytes of a body longer than the cap
+	OKSlow      Outcome = "ok_slow"      // good, but slower than the monitor's degraded_after_ms
 )
 
 // The target answered, but not what was expected of it.
@@ -15,6 +16,11 @@ const (
 	StatusMismatch Outcome = "status_mismatch"
 	RegexpMismatch Outcome = "regexp_mismatch"
 	RegexpTimeout  Outcome = "regexp_timeout" // the match did not end before the deadline
+	HeaderMismatch Outcome = "header_mismatch"
+	JSONMismatch   Outcome = "json_mismatch"
+	TooSlow        Outcome = "too_slow"         // took longer than the monitor's max_total_ms
+	TLSExpiresSoon Outcome = "tls_expires_soon" // in fewer days than the monitor's certificate_days
+	NotServing     Outcome = "not_serving"      // gRPC's health service says so, or knows no such service
 )
 
 // The deadline came. The word says what was being waited for.
@@ -29,7 +35,9 @@ const (
 // The name did not lead to an address, or the address not to a connection.
 const (
 	DNSNXDomain        Outcome = "dns_nxdomain"
-	DNSError           Outcome = "dns_error" // SERVFAIL, an unreadable answer, an answer without addresses
+	DNSServfail        Outcome = "dns_servfail"
+	DNSEmpty           Outcome = "dns_empty" // the name exists, and has no record of the kind that is needed
+	DNSError           Outcome = "dns_error" // any other error, an unreadable answer, aliases that lead nowhere
 	ConnectRefused     Outcome = "connect_refused"
 	ConnectUnreachable Outcome = "connect_unreachable"
 	ConnectionClosed   Outcome = "connection_closed" // closed or reset before the answer's header was whole
@@ -59,17 +67,23 @@ const (
 	// up nor down, but a configuration error.
 	BlockedByPolicy Outcome = "blocked_by_policy"
 
+	// NotSupported says that this host cannot make such a probe, such as a ping where the kernel forbids it. It is a
+	// configuration error too.
+	NotSupported Outcome = "not_supported"
+
 	// Inconclusive says that the trouble was ours: no file handles, no ports, cancelled, a panic. It says nothing of
 	// the target.
 	Inconclusive Outcome = "inconclusive"
 )
 
 // Good reports whether the target did all that is expected of it.
-func (o Outcome) Good() bool { return o == OK || o == OKTruncated }
+func (o Outcome) Good() bool { return o == OK || o == OKTruncated || o == OKSlow }
 
 // Conclusive reports whether the outcome says anything about the target. Inconclusive scans, and those that our own
-// egress policy refused, count neither for nor against it.
-func (o Outcome) Conclusive() bool { return o != Inconclusive && o != BlockedByPolicy }
+// configuration kept from being made, count neither for nor against it.
+func (o Outcome) Conclusive() bool {
+	return o != Inconclusive && o != BlockedByPolicy && o != NotSupported
+}
 
 // Failed reports whether the outcome counts against the target.
 func (o Outcome) Failed() bool { return o.Conclusive() && !o.Good() }

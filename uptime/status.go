@@ -8,9 +8,9 @@ type Status string
 const (
 	Pending  Status = "pending" // no scan has told anything yet
 	Up       Status = "up"
-	Degraded Status = "degraded"
+	Degraded Status = "degraded" // good, but slower than the monitor's degraded_after_ms
 	Down     Status = "down"
-	Unknown  Status = "unknown" // the target's address is one that this installation does not connect to
+	Unknown  Status = "unknown" // this installation does not connect to the target, or cannot make such a probe
 	Paused   Status = "paused"
 )
 
@@ -52,10 +52,10 @@ func Decide(state State, slot time.Time, outcome Outcome, thresholds Thresholds)
 
 	next := state
 	switch {
-	case outcome == BlockedByPolicy:
+	case outcome == BlockedByPolicy, outcome == NotSupported:
 		next.Status, next.Failures, next.Successes = Unknown, 0, 0
 	case outcome.Good():
-		next.succeed(thresholds.Success)
+		next.succeed(thresholds.Success, outcome == OKSlow)
 	default:
 		next.fail(thresholds.Failure)
 	}
@@ -70,7 +70,9 @@ func Decide(state State, slot time.Time, outcome Outcome, thresholds Thresholds)
 	return next
 }
 
-func (s *State) succeed(threshold int) {
+// succeed counts a good scan. A monitor that is slow is degraded at once, and up again with the first scan that is not:
+// degraded opens no incident, so that it need not be sure.
+func (s *State) succeed(threshold int, slow bool) {
 	s.Failures = 0
 	if s.Status == Down {
 		s.Successes++
@@ -79,6 +81,9 @@ func (s *State) succeed(threshold int) {
 		}
 	}
 	s.Status, s.Successes = Up, 0
+	if slow {
+		s.Status = Degraded
+	}
 }
 
 func (s *State) fail(threshold int) {

@@ -13,6 +13,7 @@ import (
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const good, bad, none, blocked = uptime.OK, uptime.StatusMismatch, uptime.Inconclusive, uptime.BlockedByPolicy
+	const slow, unable = uptime.OKSlow, uptime.NotSupported
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 	tests := []struct {
@@ -38,6 +39,11 @@ func TestDecide(t *testing.T) {
 		{"OurOwnTroubleDoesNotEndADoubt", uptime.Pending, []uptime.Outcome{good, bad, none, bad, none, bad}, uptime.State{Status: uptime.Down}, 6, 6},
 		{"ARefusedAddressIsUnknown", uptime.Pending, []uptime.Outcome{good, bad, blocked}, uptime.State{Status: uptime.Unknown}, 3, 3},
 		{"UnknownEndsWithAGoodScan", uptime.Pending, []uptime.Outcome{blocked, good}, uptime.State{Status: uptime.Up}, 2, 2},
+		{"WhatCannotBeProbedIsUnknown", uptime.Pending, []uptime.Outcome{good, unable}, uptime.State{Status: uptime.Unknown}, 2, 2},
+		{"ASlowScanIsDegraded", uptime.Pending, []uptime.Outcome{good, slow, slow}, uptime.State{Status: uptime.Degraded}, 2, 2},
+		{"DegradedEndsWithAFastScan", uptime.Pending, []uptime.Outcome{slow, good}, uptime.State{Status: uptime.Up}, 2, 2},
+		{"DegradedGoesDown", uptime.Pending, []uptime.Outcome{slow, bad, bad, bad}, uptime.State{Status: uptime.Down}, 4, 4},
+		{"DownComesBackDegraded", uptime.Pending, []uptime.Outcome{bad, bad, bad, good, slow}, uptime.State{Status: uptime.Degraded}, 5, 5},
 		{"PausedStaysPaused", uptime.Paused, []uptime.Outcome{good, bad, bad, bad}, uptime.State{Status: uptime.Paused}, 0, 0},
 	}
 	for _, test := range tests {
@@ -68,8 +74,9 @@ func TestDecide(t *testing.T) {
 func TestOutcome(t *testing.T) {
 	t.Parallel()
 	require.True(t, uptime.OKTruncated.Good())
+	require.True(t, uptime.OKSlow.Good())
 	require.True(t, uptime.ConnectRefused.Failed())
-	for _, ours := range []uptime.Outcome{uptime.Inconclusive, uptime.BlockedByPolicy} {
+	for _, ours := range []uptime.Outcome{uptime.Inconclusive, uptime.BlockedByPolicy, uptime.NotSupported} {
 		require.False(t, ours.Good(), ours)
 		require.False(t, ours.Failed(), ours)
 		require.False(t, ours.Conclusive(), ours)

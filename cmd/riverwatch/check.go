@@ -81,7 +81,7 @@ func (p *program) check(ctx context.Context, rawURL string, flags checkFlags) er
 		return p.refuse(err, flags.json)
 	}
 
-	result := probe.NewProber(policy, p.logger(slog.LevelError)).Probe(ctx, probe.Target{
+	result := probe.NewProber(probe.Settings{Policy: policy}, p.logger(slog.LevelError)).Probe(ctx, probe.Target{
 		Method: http.MethodGet, URL: normal, Regexp: flags.regexp, Timeout: flags.timeout,
 		AcceptedStatuses: []string{"200-299"}, MaxRedirects: 10,
 	})

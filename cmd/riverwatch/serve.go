@@ -213,7 +213,7 @@ func (s *server) scan(ctx context.Context) error {
 	}()
 
 	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
-	prober := probe.NewProber(s.policy, s.logger)
+	prober := probe.NewProber(probe.Settings{Policy: s.policy}, s.logger)
 	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, workerName(), time.Now)
 	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
 	if err != nil {

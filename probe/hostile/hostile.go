@@ -175,6 +175,11 @@ func Serve(tb testing.TB, answer func(conn *net.TCPConn, request string)) string
 
 func serve(tb testing.TB, handle func(*net.TCPConn)) string {
 	listener := listen(tb)
+	serveOn(tb, listener, handle)
+	return "http://" + listener.Addr().String() + "/"
+}
+
+func serveOn(tb testing.TB, listener *net.TCPListener, handle func(*net.TCPConn)) {
 	var (
 		open  sync.Map
 		wait  sync.WaitGroup
@@ -201,7 +206,6 @@ func serve(tb testing.TB, handle func(*net.TCPConn)) string {
 		}
 		wait.Wait()
 	})
-	return "http://" + listener.Addr().String() + "/"
 }
 
 func listen(tb testing.TB) *net.TCPListener {

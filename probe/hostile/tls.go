@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
@@ -53,13 +54,24 @@ func WrongNameTLS(tb testing.TB) string {
 // UntrustedTLS has a certificate for its address that nobody vouches for.
 func UntrustedTLS(tb testing.TB) string { return TLS(tb, &x509.Certificate{}) }
 
-// WantsClientTLS refuses clients without a certificate.
-func WantsClientTLS(tb testing.TB) (url string, roots *x509.CertPool) {
+// WantsClientTLS refuses clients without a certificate. caPEM vouches for its own.
+func WantsClientTLS(tb testing.TB) (url, caPEM string) {
 	certificate := selfSigned(tb, &x509.Certificate{})
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert}
-	roots = x509.NewCertPool()
-	roots.AddCert(certificate.Leaf)
-	return serveTLS(tb, config), roots
+	return serveTLS(tb, config), CertificatePEM(certificate.Leaf)
+}
+
+// CertificatePEM gives a certificate as a PEM text.
+func CertificatePEM(certificate *x509.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
+}
+
+// ClientPEM makes a certificate for a client, and its key.
+func ClientPEM(tb testing.TB) (certPEM, keyPEM string) {
+	certificate := selfSigned(tb, &x509.Certificate{})
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	require.NoError(tb, err)
+	return CertificatePEM(certificate.Leaf), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 }
 
 // TLS answers 200 over TLS, with a self-signed certificate of this template. What the template leaves out makes a

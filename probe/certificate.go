@@ -1,0 +1,48 @@
+package probe
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"time"
+)
+
+// maxCertificateNames bounds the names kept of a certificate: some have 10,000.
+const maxCertificateNames = 100
+
+// Certificate is what is kept of a target's certificate, in clean texts.
+type Certificate struct {
+	Fingerprint string // SHA-256 of its DER, in hexadecimal
+	Subject     string
+	Issuer      string
+	Names       []string // DNS names, then addresses; the first 100
+	NotBefore   time.Time
+	NotAfter    time.Time
+}
+
+// Fingerprint gives the SHA-256 of a certificate.
+func Fingerprint(leaf *x509.Certificate) [sha256.Size]byte { return sha256.Sum256(leaf.Raw) }
+
+// NewCertificate gives what is kept of a certificate.
+func NewCertificate(leaf *x509.Certificate) Certificate {
+	fingerprint := Fingerprint(leaf)
+	names := make([]string, 0, min(maxCertificateNames, len(leaf.DNSNames)+len(leaf.IPAddresses)))
+	for _, name := range leaf.DNSNames {
+		if len(names) < maxCertificateNames {
+			names = append(names, cleanText(name))
+		}
+	}
+	for _, ip := range leaf.IPAddresses {
+		if len(names) < maxCertificateNames {
+			names = append(names, ip.String())
+		}
+	}
+	return Certificate{
+		Fingerprint: hex.EncodeToString(fingerprint[:]),
+		Subject:     cleanText(leaf.Subject.String()),
+		Issuer:      cleanText(leaf.Issuer.String()),
+		Names:       names,
+		NotBefore:   leaf.NotBefore.UTC(),
+		NotAfter:    leaf.NotAfter.UTC(),
+	}
+}

@@ -1,0 +1,211 @@
+package probe
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"riverwatch/uptime"
+)
+
+// dnsResend is how long an answer over UDP is waited for before the question is sent again: packets get lost.
+const dnsResend = time.Second
+
+// askDNS asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
+// what the regexp is matched against.
+func askDNS(ctx context.Context, f *fetch, target *url.URL) verdict {
+	hop := f.newHop(target, false)
+	hop.allow = f.settings.Policy.CheckDNS
+	defer hop.record(&f.result)
+	question, err := questionOf(target)
+	if err != nil {
+		return unchecked
+	}
+	answer, v := f.ask(hop.context(ctx), hop, "udp", dialAddress(target), question)
+	if v.outcome == "" && answer.Truncated {
+		answer, v = f.ask(hop.context(ctx), hop, "tcp", dialAddress(target), question)
+	}
+	if v.outcome != "" {
+		return v
+	}
+	return f.judgeDNS(ctx, answer, question.Type)
+}
+
+func questionOf(target *url.URL) (dnsmessage.Question, error) {
+	kind, ok := dnsTypeOf(target.Query().Get("type"))
+	if !ok {
+		return dnsmessage.Question{}, errors.New("no such type")
+	}
+	name, err := dnsmessage.NewName(strings.TrimPrefix(target.Path, "/") + ".")
+	return dnsmessage.Question{Name: name, Type: kind, Class: dnsmessage.ClassINET}, err
+}
+
+// ask puts a question to a server over one network, and gives its answer or a verdict.
+func (f *fetch) ask(
+	ctx context.Context, hop *hop, network, address string, question dnsmessage.Question,
+) (*dnsmessage.Message, verdict) {
+	conn, err := f.connect(ctx, network, address)
+	if err != nil {
+		return nil, hop.connectVerdict(ctx, err)
+	}
+	defer func() { _ = conn.Close() }()
+	defer interrupt(ctx, conn)()
+
+	query := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: uint16(rand.Uint32()), RecursionDesired: true}, //nolint:gosec // a connected socket
+		Questions: []dnsmessage.Question{question},
+	}
+	hop.enter(inHeader)
+	exchange := exchangeUDP
+	if network == "tcp" {
+		exchange = exchangeTCP
+	}
+	answer, err := exchange(ctx, hop, conn, query)
+	switch {
+	case errors.Is(err, errNotDNS):
+		return nil, verdict{uptime.DNSError, "what the server answers is not DNS"}
+	case err != nil:
+		return nil, asDNS(ctx, headerVerdict(ctx, err), err)
+	}
+	hop.received()
+	return answer, verdict{}
+}
+
+// asDNS names what the wait for an answer means here: the target is a DNS server.
+func asDNS(ctx context.Context, v verdict, err error) verdict {
+	switch {
+	case v.outcome == uptime.TimeoutHeader:
+		return timeout(inDNS)
+	case ctx.Err() == nil && isRefused(err):
+		return tcpVerdict(err)
+	}
+	return v
+}
+
+var errNotDNS = errors.New("not a DNS message")
+
+// exchangeUDP sends a query until it is answered. Answers to other questions are forged, and passed over.
+func exchangeUDP(ctx context.Context, hop *hop, conn net.Conn, query dnsmessage.Message) (*dnsmessage.Message, error) {
+	packed, err := query.Pack()
+	if err != nil {
+		return nil, fmt.Errorf("pack the question: %w", err)
+	}
+	buffer := make([]byte, 64<<10)
+	var resend time.Time
+	for {
+		if now := time.Now(); !now.Before(resend) {
+			hop.mark(&hop.requested)
+			if _, err := conn.Write(packed); err != nil {
+				return nil, err
+			}
+			resend = now.Add(dnsResend)
+		}
+		_ = conn.SetReadDeadline(before(ctx, resend))
+		n, err := conn.Read(buffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var answer dnsmessage.Message
+		if answer.Unpack(buffer[:n]) == nil && answers(answer, query) {
+			hop.mark(&hop.firstByteAt)
+			return &answer, nil
+		}
+	}
+}
+
+// exchangeTCP sends a query and reads the answer, each with its length before it.
+func exchangeTCP(_ context.Context, hop *hop, conn net.Conn, query dnsmessage.Message) (*dnsmessage.Message, error) {
+	packed, err := query.Pack()
+	if err != nil {
+		return nil, fmt.Errorf("pack the question: %w", err)
+	}
+	hop.mark(&hop.requested)
+	length := [2]byte{byte(len(packed) >> 8), byte(len(packed))} //nolint:gosec // a question has at most 271 bytes
+	if _, err := conn.Write(append(length[:], packed...)); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return nil, err
+	}
+	hop.mark(&hop.firstByteAt)
+	message := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, message); err != nil {
+		return nil, err
+	}
+	var answer dnsmessage.Message
+	if answer.Unpack(message) != nil || !answers(answer, query) {
+		return nil, errNotDNS
+	}
+	return &answer, nil
+}
+
+func answers(answer, query dnsmessage.Message) bool {
+	return answer.Response && answer.ID == query.ID && len(answer.Questions) == 1 &&
+		answer.Questions[0].Type == query.Questions[0].Type &&
+		strings.EqualFold(answer.Questions[0].Name.String(), query.Questions[0].Name.String())
+}
+
+// judgeDNS judges the records of an answer.
+func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
+	switch answer.RCode { //nolint:exhaustive // the others are errors
+	case dnsmessage.RCodeSuccess:
+	case dnsmessage.RCodeNameError:
+		return verdict{uptime.DNSNXDomain, "the server knows no such name (NXDOMAIN)"}
+	case dnsmessage.RCodeServerFailure:
+		return verdict{uptime.DNSServfail, "the server failed to resolve the name (SERVFAIL)"}
+	default:
+		return verdict{uptime.DNSError, "the server answers with the error " + strings.TrimPrefix(answer.RCode.String(), "RCode")}
+	}
+	var lines []string
+	for _, record := range answer.Answers {
+		if record.Header.Type == kind {
+			lines = append(lines, recordText(record.Body))
+		}
+	}
+	if len(lines) == 0 {
+		return verdict{uptime.DNSEmpty, "the name exists, but has no such record"}
+	}
+	text := strings.Join(lines, "\n")
+	f.result.BodyBytes = new(int64(len(text)))
+	f.result.BodyExcerpt = text[:min(len(text), 2*maxExcerptBytes)]
+	f.expectText(ctx, []byte(text))
+	return f.met(verdict{uptime.OK, ""})
+}
+
+// recordText writes a record as zone files do, without name, TTL and class.
+func recordText(body dnsmessage.ResourceBody) string {
+	switch r := body.(type) {
+	case *dnsmessage.AResource:
+		return net.IP(r.A[:]).String()
+	case *dnsmessage.AAAAResource:
+		return net.IP(r.AAAA[:]).String()
+	case *dnsmessage.CNAMEResource:
+		return r.CNAME.String()
+	case *dnsmessage.NSResource:
+		return r.NS.String()
+	case *dnsmessage.PTRResource:
+		return r.PTR.String()
+	case *dnsmessage.MXResource:
+		return fmt.Sprint(r.Pref, " ", r.MX)
+	case *dnsmessage.SRVResource:
+		return fmt.Sprint(r.Priority, " ", r.Weight, " ", r.Port, " ", r.Target)
+	case *dnsmessage.TXTResource:
+		return strings.Join(r.TXT, "")
+	case *dnsmessage.SOAResource:
+		return fmt.Sprint(r.NS, " ", r.MBox, " ", r.Serial, " ", r.Refresh, " ", r.Retry, " ", r.Expire, " ", r.MinTTL)
+	}
+	return ""
+}

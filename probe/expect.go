@@ -1,0 +1,273 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/theory/jsonpath"
+
+	"riverwatch/uptime"
+)
+
+// expect notes an expectation and what was found. The first that is not met gives the verdict.
+func (f *fetch) expect(broken uptime.Outcome, e Expected) {
+	e.Name, e.Want, e.Found = f.clean(e.Name), f.clean(e.Want), f.clean(e.Found)
+	f.result.Expectations = append(f.result.Expectations, e)
+	if !e.Met {
+		f.miss(verdict{broken, e.Name + ": wanted " + e.Want + ", found " + e.Found})
+	}
+}
+
+// miss notes why the answer is not as expected, if it is the first reason.
+func (f *fetch) miss(v verdict) {
+	if f.unmet.outcome == "" {
+		f.unmet = v
+	}
+}
+
+func (f *fetch) expectStatus(status int) {
+	accepted := "200-299"
+	if len(f.target.AcceptedStatuses) > 0 {
+		accepted = strings.Join(f.target.AcceptedStatuses, ", ")
+	}
+	f.expect(uptime.StatusMismatch, Expected{
+		Name: "status", Want: accepted, Found: strconv.Itoa(status), Met: accepts(f.target.AcceptedStatuses, status),
+	})
+}
+
+func (f *fetch) expectHeaders(ctx context.Context, header http.Header) {
+	for _, name := range slices.Sorted(maps.Keys(f.target.Expectations.HeaderRegexps)) {
+		pattern := f.target.Expectations.HeaderRegexps[name]
+		e := Expected{Name: "header " + name, Want: "a match of " + pattern, Found: "no such header"}
+		for _, value := range header.Values(name) {
+			matched, err := f.matcher.match(ctx, pattern, []byte(value))
+			if err != nil {
+				f.miss(matchVerdict(ctx, err))
+				return
+			}
+			e.Found, e.Met = cmp.Or(value, "an empty header"), matched
+			if matched {
+				break
+			}
+		}
+		f.expect(uptime.HeaderMismatch, e)
+	}
+}
+
+// expectText matches a body, or what else is text of an answer, against the regexps.
+func (f *fetch) expectText(ctx context.Context, text []byte) {
+	if f.target.Regexp != "" {
+		matched, err := f.matcher.match(ctx, f.target.Regexp, text)
+		if err != nil {
+			f.miss(matchVerdict(ctx, err))
+			return
+		}
+		f.result.RegexpMatched = &matched
+		f.expect(uptime.RegexpMismatch, expectedMatch(f.target.Regexp, f.target.RegexpInvert, matched))
+	}
+	for _, pattern := range f.target.Expectations.Regexps {
+		matched, err := f.matcher.match(ctx, pattern, text)
+		if err != nil {
+			f.miss(matchVerdict(ctx, err))
+			return
+		}
+		f.expect(uptime.RegexpMismatch, expectedMatch(pattern, false, matched))
+	}
+}
+
+func expectedMatch(pattern string, invert, matched bool) Expected {
+	e := Expected{Name: "regexp", Want: "a match of " + pattern, Found: "none", Met: matched != invert}
+	if invert {
+		e.Want = "no match of " + pattern
+	}
+	if matched {
+		e.Found = "one"
+	}
+	return e
+}
+
+// expectJSON compares values of a JSON body. Paths are singular queries of RFC 9535, which Target.Check sees to: each
+// names one value at most, and costs no more than its length.
+func (f *fetch) expectJSON(ctx context.Context, body []byte, truncated bool) {
+	expectations := f.target.Expectations.JSON
+	if len(expectations) == 0 {
+		return
+	}
+	document, why, err := f.matcher.decode(ctx, body, truncated)
+	if err != nil {
+		f.miss(matchVerdict(ctx, err))
+		return
+	}
+	for _, expectation := range expectations {
+		e := Expected{Name: "json " + expectation.Path, Want: expectation.want(), Found: why}
+		if why == "" {
+			e.Found, e.Met = expectation.look(document)
+		}
+		f.expect(uptime.JSONMismatch, e)
+	}
+}
+
+// decode decodes a body, or says why it cannot. It takes a matcher's place, because it takes as long.
+func (m *matcher) decode(ctx context.Context, body []byte, truncated bool) (document any, why string, err error) {
+	if err := m.free.Acquire(ctx, 1); err != nil {
+		return nil, "", errNoMatcher
+	}
+	defer m.free.Release(1)
+	switch {
+	case truncated:
+		return nil, "a body that is too large to be read whole", nil
+	case json.Unmarshal(body, &document) != nil:
+		return nil, "a body that is not JSON", nil
+	}
+	return document, "", nil
+}
+
+func (e JSONExpectation) want() string {
+	if e.Op == opExists {
+		return "a value"
+	}
+	return strings.ReplaceAll(e.Op, "_", " ") + " " + jsonText(e.Value)
+}
+
+// look finds the value in a document, and reports whether it is as expected.
+func (e JSONExpectation) look(document any) (found string, met bool) {
+	path, err := jsonpath.Parse(e.Path)
+	if err != nil {
+		return "a path that is not valid", false
+	}
+	nodes := path.Select(document)
+	if len(nodes) == 0 {
+		return "no value", false
+	}
+	return jsonText(nodes[0]), e.holds(nodes[0])
+}
+
+// The comparisons of a JSONExpectation.
+const (
+	opExists         = "exists"
+	opEquals         = "equals"
+	opNotEquals      = "not_equals"
+	opLess           = "less"
+	opLessOrEqual    = "less_or_equal"
+	opGreater        = "greater"
+	opGreaterOrEqual = "greater_or_equal"
+)
+
+func (e JSONExpectation) holds(value any) bool {
+	switch e.Op {
+	case opExists:
+		return true
+	case opEquals:
+		return equalScalars(value, e.Value)
+	case opNotEquals:
+		return !equalScalars(value, e.Value)
+	}
+	order, comparable := compareScalars(value, e.Value)
+	switch e.Op {
+	case opLess:
+		return comparable && order < 0
+	case opLessOrEqual:
+		return comparable && order <= 0
+	case opGreater:
+		return comparable && order > 0
+	case opGreaterOrEqual:
+		return comparable && order >= 0
+	}
+	return false
+}
+
+// equalScalars reports whether two JSON values are equal. Objects and arrays equal nothing.
+func equalScalars(a, b any) bool {
+	switch a.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return a == number(b)
+}
+
+// compareScalars orders two numbers, or two strings by their bytes; nothing else has an order.
+func compareScalars(a, b any) (order int, comparable bool) {
+	switch b := number(b).(type) {
+	case float64:
+		if a, ok := a.(float64); ok {
+			return cmp.Compare(a, b), true
+		}
+	case string:
+		if a, ok := a.(string); ok {
+			return cmp.Compare(a, b), true
+		}
+	}
+	return 0, false
+}
+
+// number gives whole numbers the type that JSON is decoded to.
+func number(value any) any {
+	switch n := value.(type) {
+	case int:
+		return float64(n)
+	case int64:
+		return float64(n)
+	}
+	return value
+}
+
+func jsonText(value any) string {
+	text, err := json.Marshal(value, json.Deterministic(true))
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(text)
+}
+
+// expectCertificate looks at how long the target's certificate is still valid.
+func (f *fetch) expectCertificate() {
+	days := f.target.Expectations.CertificateDays
+	certificate := f.result.Certificate
+	if days == 0 || certificate == nil {
+		return
+	}
+	left := certificate.NotAfter.Sub(f.start)
+	f.expect(uptime.TLSExpiresSoon, Expected{
+		Name:  "certificate",
+		Want:  fmt.Sprintf("at least %d days until it expires", days),
+		Found: fmt.Sprintf("%d days, until %s", int(left.Hours()/24), certificate.NotAfter.UTC().Format(time.DateTime)),
+		Met:   left >= time.Duration(days)*24*time.Hour,
+	})
+}
+
+// expectInTime compares how long the probe took with what its owner finds too long.
+func (f *fetch) expectInTime() {
+	took := time.Since(f.start)
+	if most := f.target.Expectations.MaxTotalMS; most > 0 {
+		f.expect(uptime.TooSlow, expectedTime("max_total_ms", most, took))
+	}
+}
+
+// slow turns a good verdict into that of one that took long, if its owner wants to know.
+func (f *fetch) slow(v verdict) verdict {
+	soft := f.target.Expectations.DegradedAfterMS
+	if soft == 0 || !v.outcome.Good() {
+		return v
+	}
+	e := expectedTime("degraded_after_ms", soft, time.Since(f.start))
+	f.result.Expectations = append(f.result.Expectations, e)
+	if e.Met {
+		return v
+	}
+	return verdict{uptime.OKSlow, ""}
+}
+
+func expectedTime(name string, mostMS int, took time.Duration) Expected {
+	return Expected{
+		Name: name, Want: fmt.Sprintf("at most %d ms", mostMS), Found: fmt.Sprintf("%d ms", took.Milliseconds()),
+		Met: took <= time.Duration(mostMS)*time.Millisecond,
+	}
+}

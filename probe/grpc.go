@@ -1,0 +1,112 @@
+package probe
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"riverwatch/uptime"
+)
+
+const (
+	grpcHealthPath  = "/grpc.health.v1.Health/Check"
+	maxGRPCBytes    = 64 << 10 // of an answer, which has 7 bytes
+	grpcServing     = 1
+	grpcPrefixBytes = 5 // a flag and the length
+)
+
+// askGRPC asks the standard health service (grpc.health.v1) of a gRPC server for the service in the URL's path, or for
+// the whole server. The messages have one field each, so that no gRPC library is needed, which would dial, retry and
+// resolve by itself.
+func askGRPC(ctx context.Context, f *fetch, target *url.URL) verdict {
+	hop := f.newHop(target, false)
+	defer hop.record(&f.result)
+	ctx = hop.context(ctx)
+	location := url.URL{Scheme: "http", Host: target.Host, Path: grpcHealthPath}
+	transport := f.h2c
+	if target.Scheme == "grpcs" {
+		location.Scheme, transport = "https", f.http2
+	}
+	body := bytes.NewReader(grpcRequest(strings.TrimPrefix(target.Path, "/")))
+	asked, err := http.NewRequestWithContext(ctx, http.MethodPost, location.String(), body)
+	if err != nil {
+		return unchecked
+	}
+	f.setHeaders(asked, false)
+	asked.Header.Set("Content-Type", "application/grpc")
+	asked.Header.Set("Te", "trailers")
+	answer, v := f.exchange(ctx, hop, transport, asked)
+	if answer == nil {
+		return v
+	}
+	defer func() { _ = answer.Body.Close() }()
+	return f.judgeHealth(ctx, hop, answer)
+}
+
+// grpcRequest is a HealthCheckRequest, whose field 1 is the service, with the prefix that gRPC puts before a message.
+func grpcRequest(service string) []byte {
+	var message []byte
+	if service != "" {
+		message = append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(service))), service...)
+	}
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) //nolint:gosec // it is short
+}
+
+// judgeHealth reads what the health service says.
+func (f *fetch) judgeHealth(ctx context.Context, hop *hop, answer *http.Response) verdict {
+	f.result.HTTPStatus, f.result.HTTPVersion = new(answer.StatusCode), answer.Proto
+	hop.enter(inBody)
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxGRPCBytes))
+	f.result.BodyBytes = new(int64(len(body)))
+	if err != nil {
+		return bodyVerdict(ctx, err)
+	}
+	hop.received()
+	if answer.ProtoMajor != 2 || !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/grpc") {
+		return verdict{uptime.HTTPMalformed, fmt.Sprintf("the answer is not gRPC, and has the status %d", answer.StatusCode)}
+	}
+	// An error without a message comes in the header.
+	code := cmp.Or(answer.Trailer.Get("Grpc-Status"), answer.Header.Get("Grpc-Status"))
+	message := cmp.Or(answer.Trailer.Get("Grpc-Message"), answer.Header.Get("Grpc-Message"))
+	found := "the gRPC status " + code + " " + message
+	status, ok := grpcHealth(body)
+	if code == "0" && ok {
+		found = healthName(status)
+	}
+	f.expect(uptime.NotServing, Expected{
+		Name: "health", Want: "SERVING", Found: strings.TrimSpace(found), Met: code == "0" && ok && status == grpcServing,
+	})
+	return f.met(verdict{uptime.OK, ""})
+}
+
+// grpcHealth gives field 1 of a HealthCheckResponse, which a server leaves out if it is 0.
+func grpcHealth(body []byte) (status uint64, ok bool) {
+	if len(body) < grpcPrefixBytes || body[0] != 0 ||
+		int64(binary.BigEndian.Uint32(body[1:])) != int64(len(body)-grpcPrefixBytes) {
+		return 0, false
+	}
+	message := body[grpcPrefixBytes:]
+	if len(message) == 0 {
+		return 0, true
+	}
+	if message[0] != 1<<3 {
+		return 0, false
+	}
+	status, n := binary.Uvarint(message[1:])
+	return status, n > 0
+}
+
+func healthName(status uint64) string {
+	names := []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"}
+	if status < uint64(len(names)) {
+		return names[status]
+	}
+	return strconv.FormatUint(status, 10)
+}

@@ -1,0 +1,80 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // RFC 6455 has it
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"riverwatch/uptime"
+)
+
+// askWebSocket makes the opening handshake of a WebSocket (RFC 6455, section 4), and hangs up.
+func askWebSocket(ctx context.Context, f *fetch, target *url.URL) verdict {
+	hop := f.newHop(target, false)
+	defer hop.record(&f.result)
+	ctx = hop.context(ctx)
+	location := *target
+	location.Scheme = strings.Replace(target.Scheme, "ws", "http", 1)
+	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, location.String(), http.NoBody)
+	if err != nil {
+		return unchecked
+	}
+	f.setHeaders(asked, false)
+	key := rand.Text()[:16]
+	key = base64.StdEncoding.EncodeToString([]byte(key))
+	for name, value := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": key,
+	} {
+		asked.Header.Set(name, value)
+	}
+	answer, v := f.exchange(ctx, hop, f.http1, asked)
+	if answer == nil {
+		return v
+	}
+	defer func() { _ = answer.Body.Close() }()
+	return f.shake(ctx, hop, answer, key)
+}
+
+// shake judges the answer to a handshake.
+func (f *fetch) shake(ctx context.Context, hop *hop, answer *http.Response, key string) verdict {
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		return f.refusedShake(ctx, hop, answer)
+	}
+	f.result.HTTPStatus, f.result.HTTPVersion = new(answer.StatusCode), answer.Proto
+	f.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: "101", Met: true})
+	if !strings.EqualFold(answer.Header.Get("Upgrade"), "websocket") ||
+		answer.Header.Get("Sec-Websocket-Accept") != acceptOf(key) {
+		return verdict{uptime.HTTPMalformed, "the answer switches protocols, but not to the WebSocket that was asked for"}
+	}
+	return f.met(verdict{uptime.OK, ""})
+}
+
+// refusedShake judges an answer that does not switch protocols.
+func (f *fetch) refusedShake(ctx context.Context, hop *hop, answer *http.Response) verdict {
+	if v := f.understand(answer); v.outcome != "" {
+		return v
+	}
+	hop.enter(inBody)
+	var body bytes.Buffer
+	size, _, err := f.readBody(answer.Body, &body)
+	f.result.BodyBytes = &size
+	f.excerpt(&body)
+	if err != nil {
+		return bodyVerdict(ctx, err)
+	}
+	hop.received()
+	f.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
+	return f.unmet
+}
+
+// acceptOf is what a server makes of a client's key, to show that it understood.
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455 has it
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
