@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
 )
@@ -26,7 +25,7 @@ func BenchmarkProbe(b *testing.B) {
 		{"EndlessBody", hostile.EndlessBody, uptime.OKTruncated},
 	} {
 		b.Run(row.name, func(b *testing.B) {
-			prober, target := probe.NewProber(onLoopback, discard), get(row.server(b))
+			prober, target := patient(onLoopback), get(row.server(b))
 			b.ReportAllocs()
 			for b.Loop() {
 				require.Equal(b, row.outcome, prober.Probe(b.Context(), target).Outcome)

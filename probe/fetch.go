@@ -75,11 +75,17 @@ func (f *fetch) met(good verdict) verdict {
 	return good
 }
 
-// starved takes back what a probe says of time, if this process was kept from running meanwhile.
+// starved takes back what a probe says of time, if this process was kept from running meanwhile: for a fifth of the
+// deadline, or for half of it where a regexp was at work, which itself keeps others from running.
 func (f *fetch) starved(v verdict) verdict {
-	timed := strings.HasPrefix(string(v.outcome), "timeout_") ||
-		v.outcome == uptime.RegexpTimeout || v.outcome == uptime.TooSlow
-	if timed && f.pulse.lag()-f.lag > f.target.Timeout/5 {
+	bearable := f.target.Timeout / 5
+	switch {
+	case v.outcome == uptime.RegexpTimeout:
+		bearable = f.target.Timeout / 2
+	case v.outcome != uptime.TooSlow && !strings.HasPrefix(string(v.outcome), "timeout_"):
+		return v
+	}
+	if f.pulse.lag()-f.lag > bearable {
 		return verdict{uptime.Inconclusive, "this host was too busy to tell: its processors were not free for the probe"}
 	}
 	return v

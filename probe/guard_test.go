@@ -19,7 +19,7 @@ import (
 // resolving makes a prober for whom DNS holds these hosts.
 func resolving(tb testing.TB, policy probe.Policy, hosts map[string][]string) *probe.Prober {
 	tb.Helper()
-	return probe.NewProber(probe.Settings{Policy: policy, Resolver: hostile.DNS(tb, hosts)}, discard)
+	return patient(probe.Settings{Policy: policy, Resolver: hostile.DNS(tb, hosts)})
 }
 
 // named gives a server's URL with a name in place of its address.
@@ -62,7 +62,7 @@ func TestGuard(t *testing.T) {
 		addr := netip.MustParseAddrPort(strings.Trim(server, "htp:/"))
 		policy := probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
 
-		require.Equal(t, uptime.BlockedByPolicy, probe.NewProber(probe.Settings{Policy: policy}, discard).Probe(t.Context(), get(server)).Outcome)
+		require.Equal(t, uptime.BlockedByPolicy, patient(probe.Settings{Policy: policy}).Probe(t.Context(), get(server)).Outcome)
 	})
 
 	t.Run("PassesOverARefusedAddress", func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestGuard(t *testing.T) {
 		outside := redirecting(t, named(inside, "127.0.0.2"))
 		policy := probe.Policy{Allow: prefixes("127.0.0.1/32")}
 
-		result := probe.NewProber(probe.Settings{Policy: policy}, discard).Probe(t.Context(), get(outside))
+		result := patient(probe.Settings{Policy: policy}).Probe(t.Context(), get(outside))
 
 		require.Equal(t, uptime.BlockedByPolicy, result.Outcome)
 		require.Equal(t, 302, *result.HTTPStatus)
@@ -119,7 +119,7 @@ func TestGuard(t *testing.T) {
 
 	t.Run("StopsAfterEightConnectionsOfManyHops", func(t *testing.T) {
 		t.Parallel()
-		result := probe.NewProber(onLoopback, discard).Probe(t.Context(), get(hostile.RedirectCounter(t)))
+		result := patient(onLoopback).Probe(t.Context(), get(hostile.RedirectCounter(t)))
 
 		require.Equal(t, uptime.TooManyRedirects, result.Outcome)
 		require.Contains(t, result.Error, "connections")
@@ -176,7 +176,7 @@ func TestDNS(t *testing.T) {
 		t.Parallel()
 		settings := onLoopback
 		settings.Resolver = netip.MustParseAddrPort("127.0.0.1:1")
-		prober := probe.NewProber(settings, discard)
+		prober := patient(settings)
 
 		result := prober.Probe(t.Context(), get("http://shop.test/"))
 

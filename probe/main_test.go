@@ -22,3 +22,10 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m)
 }
+
+// patient makes a prober for tests, which share their processors.
+func patient(settings probe.Settings) *probe.Prober {
+	prober := probe.NewProber(settings, discard)
+	prober.BePatient()
+	return prober
+}

@@ -76,7 +76,7 @@ func TestMatchIsCutByTheDeadline(t *testing.T) {
 
 func TestMatchWithoutAFreeProcessorIsInconclusive(t *testing.T) {
 	t.Parallel()
-	prober := probe.NewProber(onLoopback, discard)
+	prober := patient(onLoopback)
 	prober.OccupyMatchers()
 	target := get(serve(t, answer("hello")))
 	target.Regexp, target.Timeout = "hello", 200*time.Millisecond

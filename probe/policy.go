@@ -5,13 +5,24 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Policy says which addresses may be connected to. The zero Policy permits the public Internet.
 type Policy struct {
-	Allow  []netip.Prefix   // the operator's allow-list (RIVERWATCH_ALLOW_CIDRS); it cannot lift the floor
-	Refuse []netip.AddrPort // joins the floor: our own listener, the database; port 0 means every port
+	Allow          []netip.Prefix   // the operator's allow-list (RIVERWATCH_ALLOW_CIDRS); it cannot lift the floor
+	AllowAt        []PrefixPort     // the same, for one port each
+	AllowPorts     []uint16         // ports that are not refused, though they are another protocol's
+	Refuse         []netip.AddrPort // joins the floor: our own listener, the database; port 0 means every port
+	RefusePrefixes []netip.Prefix   // joins the floor as well
+	NAT64          []netip.Prefix   // /96 prefixes behind which a gateway of this network connects to IPv4 addresses
+}
+
+// PrefixPort is a range of addresses at one port.
+type PrefixPort struct {
+	Prefix netip.Prefix
+	Port   uint16
 }
 
 // floor is what no allow-list lifts: addresses that mean no host or many, and the metadata services of clouds, which
@@ -79,18 +90,47 @@ func (p Policy) refusal(addr netip.AddrPort) string {
 	switch {
 	case p.onFloor(addr):
 		return "is on the floor"
-	case nat64.Contains(addr.Addr()):
+	case nat64.Contains(addr.Addr()), within(p.NAT64, addr.Addr()):
 		return p.refusal(embeddedIPv4(addr))
-	case !within(p.Allow, addr.Addr()) && !public(addr.Addr()):
+	case !p.allows(addr) && !public(addr.Addr()):
 		return "is not on the public Internet, nor on the allow-list"
-	case badPort(addr.Port()):
+	case !p.permitsPort(addr.Port()):
 		return "has a port that is refused"
 	}
 	return ""
 }
 
+// CheckAddr is Check of an address without a port.
+func (p Policy) CheckAddr(addr netip.Addr) error { return p.Check(netip.AddrPortFrom(addr, anyPort)) }
+
+// CheckDNS is Check for a DNS server, whose port is one of those that HTTP must not go to.
+func (p Policy) CheckDNS(addr netip.AddrPort) error {
+	if addr.Port() == dnsPort && !p.onFloor(netip.AddrPortFrom(addr.Addr().Unmap(), dnsPort)) {
+		return p.CheckAddr(addr.Addr())
+	}
+	return p.Check(addr)
+}
+
+const (
+	dnsPort = 53
+	anyPort = 80 // one that no list refuses
+)
+
+func (p Policy) allows(addr netip.AddrPort) bool {
+	return within(p.Allow, addr.Addr()) || slices.ContainsFunc(p.AllowAt, func(allowed PrefixPort) bool {
+		return allowed.Port == addr.Port() && allowed.Prefix.Contains(addr.Addr())
+	})
+}
+
+func (p Policy) permitsPort(port uint16) bool {
+	return !badPort(port) || port != 0 && slices.Contains(p.AllowPorts, port)
+}
+
 func (p Policy) onFloor(addr netip.AddrPort) bool {
-	return within(floor, addr.Addr()) || slices.ContainsFunc(p.Refuse, func(refused netip.AddrPort) bool {
+	if within(floor, addr.Addr()) || within(p.RefusePrefixes, addr.Addr()) {
+		return true
+	}
+	return slices.ContainsFunc(p.Refuse, func(refused netip.AddrPort) bool {
 		return refused.Addr().Unmap() == addr.Addr() && (refused.Port() == 0 || refused.Port() == addr.Port())
 	})
 }
@@ -147,13 +187,56 @@ func ParseCIDRs(list string) ([]netip.Prefix, error) {
 	return ranges, nil
 }
 
-// CheckAddr is Check of an address without a port.
-func (p Policy) CheckAddr(addr netip.Addr) error { return p.Check(netip.AddrPortFrom(addr, 80)) }
-
-// CheckDNS is Check for DNS, whose port is one of those that HTTP must not go to.
-func (p Policy) CheckDNS(addr netip.AddrPort) error {
-	if addr.Port() == 53 {
-		return p.CheckAddr(addr.Addr())
+// ParseAllow reads an allow-list: ranges as ParseCIDRs reads them, some of which may be for one port alone, which is
+// written as 10.0.0.0/8@8080.
+func ParseAllow(list string) (allow []netip.Prefix, allowAt []PrefixPort, err error) {
+	for item := range strings.SplitSeq(list, ",") {
+		text, portText, hasPort := strings.Cut(strings.TrimSpace(item), "@")
+		ranges, err := ParseCIDRs(text)
+		if err != nil || hasPort && len(ranges) == 0 {
+			return nil, nil, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8, fc00::/7 or 10.0.0.0/8@8080", item)
+		}
+		if !hasPort {
+			allow = append(allow, ranges...)
+			continue
+		}
+		ports, err := ParsePorts(portText)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, port := range ports {
+			allowAt = append(allowAt, PrefixPort{ranges[0], port})
+		}
 	}
-	return p.Check(addr)
+	return allow, allowAt, nil
+}
+
+// ParsePorts reads a comma-separated list of ports such as "22, 25". An empty list holds none.
+func ParsePorts(list string) ([]uint16, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	var ports []uint16
+	for item := range strings.SplitSeq(list, ",") {
+		port, err := strconv.ParseUint(strings.TrimSpace(item), 10, 16)
+		if err != nil || port == 0 {
+			return nil, fmt.Errorf("%q is not a port from 1 to 65535", item)
+		}
+		ports = append(ports, uint16(port))
+	}
+	return ports, nil
+}
+
+// ParseNAT64 reads a comma-separated list of NAT64 prefixes, each of 96 bits.
+func ParseNAT64(list string) ([]netip.Prefix, error) {
+	ranges, err := ParseCIDRs(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, prefix := range ranges {
+		if prefix.Bits() != 96 || !prefix.Addr().Is6() {
+			return nil, fmt.Errorf("%q is not a NAT64 prefix of 96 bits such as 64:ff9b:1::/96", prefix)
+		}
+	}
+	return ranges, nil
 }

@@ -49,7 +49,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		settings:  settings,
 		userAgent: userAgent(settings.Contact),
 		matcher:   newMatcher(),
-		pulse:     new(pulse),
+		pulse:     &pulse{slack: pulseSlack},
 		logger:    logger,
 	}
 	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)

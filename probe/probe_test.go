@@ -26,7 +26,7 @@ func probeURL(tb testing.TB, url string, change ...func(*probe.Target)) probe.Re
 	for _, set := range change {
 		set(&target)
 	}
-	return probe.NewProber(onLoopback, discard).Probe(tb.Context(), target)
+	return patient(onLoopback).Probe(tb.Context(), target)
 }
 
 func within(timeout time.Duration) func(*probe.Target) {
@@ -194,7 +194,7 @@ func TestProbeIsInconclusive(t *testing.T) {
 			_, _ = io.Copy(io.Discard, conn)
 		})
 
-		result := probe.NewProber(onLoopback, discard).Probe(ctx, target)
+		result := patient(onLoopback).Probe(ctx, target)
 
 		require.Equal(t, uptime.Inconclusive, result.Outcome)
 		require.Less(t, result.Total, target.Timeout)
@@ -207,12 +207,12 @@ func TestProbeIsInconclusive(t *testing.T) {
 		target := target
 		target.URL = hostile.NotAccepting(t)
 
-		require.Equal(t, uptime.Inconclusive, probe.NewProber(onLoopback, discard).Probe(ctx, target).Outcome)
+		require.Equal(t, uptime.Inconclusive, patient(onLoopback).Probe(ctx, target).Outcome)
 	})
 
 	t.Run("IfItPanics", func(t *testing.T) {
 		t.Parallel()
-		prober := probe.NewProber(onLoopback, discard)
+		prober := patient(onLoopback)
 		prober.Break()
 		target := target
 		target.URL = "http://127.0.0.1/"
@@ -231,7 +231,7 @@ func TestProbeIsInconclusive(t *testing.T) {
 			{Method: "GE T", URL: serve(t, answer("")), Timeout: time.Second},
 			{Method: "GET", URL: serve(t, answer("")), Timeout: time.Second, Regexp: "("},
 		} {
-			require.Equal(t, uptime.Inconclusive, probe.NewProber(onLoopback, discard).Probe(t.Context(), target).Outcome, target)
+			require.Equal(t, uptime.Inconclusive, patient(onLoopback).Probe(t.Context(), target).Outcome, target)
 		}
 	})
 }

@@ -5,12 +5,16 @@ import (
 	"time"
 )
 
-// pulseTick is how often the pulse beats. What it is late by, beyond one more tick, this process was kept from running.
-const pulseTick = 20 * time.Millisecond
+const (
+	pulseTick  = 20 * time.Millisecond // how often the pulse beats
+	pulseSlack = 20 * time.Millisecond // what it may be late by: beyond it, this process was kept from running
+)
 
 // A pulse measures for how long this process could not run: others had the processors, its control group's share was
 // used up, or it was stopped. It beats only while a probe is under way.
 type pulse struct {
+	slack time.Duration
+
 	mu     sync.Mutex
 	probes int
 	beat   time.Time
@@ -48,7 +52,7 @@ func (p *pulse) lag() time.Duration {
 }
 
 // late gives for how long the next beat is overdue.
-func (p *pulse) late(now time.Time) time.Duration { return max(0, now.Sub(p.beat)-2*pulseTick) }
+func (p *pulse) late(now time.Time) time.Duration { return max(0, now.Sub(p.beat)-pulseTick-p.slack) }
 
 func (p *pulse) run(quit <-chan struct{}) {
 	ticker := time.NewTicker(pulseTick)

@@ -16,7 +16,7 @@ func TestPulse(t *testing.T) {
 	t.Run("LosesNothingWhileItRuns", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			p := new(pulse)
+			p := &pulse{slack: pulseSlack}
 			before := p.join()
 			time.Sleep(10 * time.Second)
 			require.Zero(t, p.lag()-before)
@@ -27,11 +27,11 @@ func TestPulse(t *testing.T) {
 	t.Run("NoticesThatItWasKeptFromRunning", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			p := &pulse{probes: 1, beat: time.Now(), quit: make(chan struct{})} // no goroutine: none got a processor
+			p := &pulse{slack: pulseSlack, probes: 1, beat: time.Now(), quit: make(chan struct{})} // no goroutine: none got a processor
 			time.Sleep(3 * time.Second)
-			require.Equal(t, 3*time.Second-2*pulseTick, p.lag())
+			require.Equal(t, 3*time.Second-pulseTick-pulseSlack, p.lag())
 			p.strike(p.quit)
-			require.Equal(t, 3*time.Second-2*pulseTick, p.lag())
+			require.Equal(t, 3*time.Second-pulseTick-pulseSlack, p.lag())
 			p.leave()
 			time.Sleep(time.Second)
 			p.strike(p.quit)
@@ -51,7 +51,8 @@ func TestStarved(t *testing.T) {
 	}{
 		{300 * time.Millisecond, uptime.TimeoutHeader, uptime.Inconclusive},
 		{300 * time.Millisecond, uptime.TooSlow, uptime.Inconclusive},
-		{300 * time.Millisecond, uptime.RegexpTimeout, uptime.Inconclusive},
+		{300 * time.Millisecond, uptime.RegexpTimeout, uptime.RegexpTimeout},
+		{600 * time.Millisecond, uptime.RegexpTimeout, uptime.Inconclusive},
 		{300 * time.Millisecond, uptime.ConnectRefused, uptime.ConnectRefused},
 		{300 * time.Millisecond, uptime.OK, uptime.OK},
 		{100 * time.Millisecond, uptime.TimeoutHeader, uptime.TimeoutHeader},

@@ -185,10 +185,10 @@ func FuzzRedirect(f *testing.F) {
 	canary := "http://" + listener.Addr().String() + "/"
 	f.Add(canary, 301)
 	f.Add(strings.Replace(canary, refused.String(), "canary.test", 1), 303)
-	prober := probe.NewProber(probe.Settings{
+	prober := patient(probe.Settings{
 		Policy:   probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{netip.AddrPortFrom(refused, 0)}},
 		Resolver: hostile.DNS(f, map[string][]string{"canary.test": {refused.String()}}),
-	}, discard)
+	})
 	f.Fuzz(func(t *testing.T, location string, status int) {
 		server := hostile.Raw(t, fmt.Appendf(nil, "HTTP/1.1 %d F\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n", status, location))
 		target := get(server)

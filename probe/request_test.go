@@ -80,7 +80,7 @@ func TestRequest(t *testing.T) {
 		url, requests := listening(t, 0, "")
 		settings := onLoopback
 		settings.Contact = "ops@example.com"
-		probe.NewProber(settings, discard).Probe(t.Context(), get(url))
+		patient(settings).Probe(t.Context(), get(url))
 		require.Equal(t, "Riverwatch/1.0 (uptime monitor; ops@example.com)", (<-requests).UserAgent())
 	})
 

@@ -4,22 +4,39 @@ import "golang.org/x/net/dns/dnsmessage"
 
 // A scheme says what a URL's scheme means to a probe.
 type scheme struct {
-	defaultPort uint16 // 0: the URL must name one, or has none
-	tls         bool   // a certificate is shown
+	defaultPort uint16 // 0: the URL must name one, unless portless
+	portless    bool
+	tls         bool // a certificate is shown
+	http        bool // an answer has a status, a header and a body, and may redirect
+	headers     bool // a request has headers
+	talks       bool // bytes go both ways as they are
+	dns         bool
 }
+
+const schemes = "http, https, ws, wss, tcp, tls, dns, icmp, grpc or grpcs"
 
 func schemeOf(name string) (scheme, bool) {
 	switch name {
-	case "http", "ws":
-		return scheme{defaultPort: 80}, true
-	case "https", "wss":
-		return scheme{defaultPort: 443, tls: true}, true
-	case "tls", "grpcs":
+	case "http":
+		return scheme{defaultPort: 80, http: true, headers: true}, true
+	case "https":
+		return scheme{defaultPort: 443, tls: true, http: true, headers: true}, true
+	case "ws":
+		return scheme{defaultPort: 80, headers: true}, true
+	case "wss":
+		return scheme{defaultPort: 443, tls: true, headers: true}, true
+	case "grpc":
+		return scheme{headers: true}, true
+	case "grpcs":
+		return scheme{tls: true, headers: true}, true
+	case "tcp":
+		return scheme{talks: true}, true
+	case "tls":
 		return scheme{tls: true}, true
 	case "dns":
-		return scheme{defaultPort: 53}, true
-	case "tcp", "grpc", "icmp":
-		return scheme{}, true
+		return scheme{defaultPort: 53, dns: true}, true
+	case "icmp":
+		return scheme{portless: true}, true
 	}
 	return scheme{}, false
 }

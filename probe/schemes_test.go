@@ -184,7 +184,7 @@ func TestDNSServers(t *testing.T) {
 		})
 	}
 	require.Equal(t, uptime.ConnectRefused, probeURL(t, as("dns", hostile.Refused(t))+"/shop.test?type=A").Outcome)
-	refused := probe.NewProber(probe.Settings{}, discard).Probe(t.Context(), get(fmt.Sprintf("dns://%s/shop.test?type=A", server)))
+	refused := patient(probe.Settings{}).Probe(t.Context(), get(fmt.Sprintf("dns://%s/shop.test?type=A", server)))
 	require.Equal(t, uptime.BlockedByPolicy, refused.Outcome)
 }
 
@@ -193,7 +193,7 @@ func TestICMP(t *testing.T) {
 
 	t.Run("IsGuarded", func(t *testing.T) {
 		t.Parallel()
-		result := probe.NewProber(probe.Settings{}, discard).Probe(t.Context(), get("icmp://127.0.0.1"))
+		result := patient(probe.Settings{}).Probe(t.Context(), get("icmp://127.0.0.1"))
 		require.Equal(t, uptime.BlockedByPolicy, result.Outcome)
 	})
 
@@ -219,7 +219,7 @@ func TestICMP(t *testing.T) {
 			if strings.Contains(address, ":") {
 				target.URL = "icmp://[" + address + "]"
 			}
-			result := probe.NewProber(onLoopback, discard).Probe(t.Context(), target)
+			result := patient(onLoopback).Probe(t.Context(), target)
 			require.Equal(t, uptime.OK, result.Outcome, result.Error)
 			require.Positive(t, *result.Wait)
 			require.Equal(t, address, result.RemoteIP.String())
@@ -233,7 +233,7 @@ func TestICMP(t *testing.T) {
 		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/icmp_echo_ignore_all", []byte("1"), 0))
 		target.Timeout = 1500 * time.Millisecond
 
-		result := probe.NewProber(onLoopback, discard).Probe(t.Context(), target)
+		result := patient(onLoopback).Probe(t.Context(), target)
 
 		require.Equal(t, uptime.TimeoutConnect, result.Outcome, result.Error)
 		require.Contains(t, result.Error, "echo")
@@ -241,7 +241,7 @@ func TestICMP(t *testing.T) {
 		require.NoError(t, exec.CommandContext(t.Context(), "ip", "route", "add", "unreachable", "198.51.100.1").Run())
 		target.URL = "icmp://198.51.100.1"
 		settings := probe.Settings{Policy: probe.Policy{Allow: prefixes("198.51.100.0/24")}}
-		require.Equal(t, uptime.ConnectUnreachable, probe.NewProber(settings, discard).Probe(t.Context(), target).Outcome)
+		require.Equal(t, uptime.ConnectUnreachable, patient(settings).Probe(t.Context(), target).Outcome)
 	})
 }
 
@@ -276,7 +276,7 @@ func TestGuardOfAllSchemes(t *testing.T) {
 		"http://" + address + "/", "https://" + address + "/", "ws://" + address + "/", "wss://" + address + "/",
 		"tcp://" + address, "tls://" + address, "grpc://" + address, "grpcs://" + address,
 	} {
-		result := probe.NewProber(probe.Settings{}, discard).Probe(t.Context(), get(url))
+		result := patient(probe.Settings{}).Probe(t.Context(), get(url))
 		require.Equal(t, uptime.BlockedByPolicy, result.Outcome, url)
 		require.False(t, result.RemoteIP.IsValid())
 	}

@@ -24,7 +24,7 @@ func BenchmarkSilentTargets(b *testing.B) {
 	for _, scheme := range []string{"http", "https"} {
 		b.Run(scheme, func(b *testing.B) {
 			silent, healthy := silentServers(b), serve(b, answer("hello"))
-			prober := probe.NewProber(onLoopback, discard)
+			prober := patient(onLoopback)
 			for b.Loop() {
 				before := residentBytes(b)
 				peak, late, slowest := probeSilent(b, prober, scheme, silent, healthy)

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -65,8 +67,9 @@ func breaksText(r rune) bool {
 
 // normalForm checks a parsed URL, part by part, and puts its normal form together.
 func normalForm(u *url.URL, policy Policy) (string, error) {
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
+	s, known := schemeOf(u.Scheme)
+	if !known {
+		return "", inputError("url_scheme", "the URL must begin with http:// or https:// (or %s)", schemes)
 	}
 	if u.User != nil {
 		return "", inputError("url_userinfo", "the URL must not hold a user name or password")
@@ -75,47 +78,92 @@ func normalForm(u *url.URL, policy Policy) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	port, err := normalPort(u)
+	port, err := normalPort(u, s)
 	if err != nil {
 		return "", err
 	}
-	if err := checkHostPolicy(host, port, policy); err != nil {
+	if err := checkHostPolicy(host, port, s, policy); err != nil {
 		return "", err
 	}
-
-	normal := u.Scheme + "://" + joinHostPort(host, port, u.Scheme) + normalPath(u)
-	if u.ForceQuery || u.RawQuery != "" {
-		normal += "?" + percentEncode(u.RawQuery, keptInQuery)
+	rest, err := normalRest(u, s)
+	if err != nil {
+		return "", err
 	}
-	return normal, nil
+	return u.Scheme + "://" + joinHostPort(host, port, s.defaultPort) + rest, nil
 }
 
-// normalPort gives the port of a URL. net/url takes any digits for one, and none.
-func normalPort(u *url.URL) (uint16, error) {
+// normalHTTP is normalForm of a URL that a redirect may lead to.
+func normalHTTP(u *url.URL, policy Policy) (string, error) {
+	if s, _ := schemeOf(u.Scheme); !s.http {
+		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
+	}
+	return normalForm(u, policy)
+}
+
+// normalRest gives what follows the host, as far as the scheme has a meaning for it.
+func normalRest(u *url.URL, s scheme) (string, error) {
+	hasQuery := u.ForceQuery || u.RawQuery != ""
+	switch {
+	case s.defaultPort != 0 && s.headers: // http and ws
+		rest := normalPath(u)
+		if hasQuery {
+			rest += "?" + percentEncode(u.RawQuery, keptInQuery)
+		}
+		return rest, nil
+	case s.dns:
+		return normalQuestion(u)
+	case hasQuery:
+		return "", inputError("url_query", "a %s URL has no query", u.Scheme)
+	case u.Path == "" || u.Path == "/":
+		return "", nil
+	case s.headers && grpcService.MatchString(u.Path):
+		return u.Path, nil
+	case s.headers:
+		return "", inputError("url_path", "the path must be the name of a gRPC service")
+	}
+	return "", inputError("url_path", "a %s URL has no path", u.Scheme)
+}
+
+var grpcService = regexp.MustCompile(`^/[A-Za-z0-9._/-]{1,200}$`)
+
+// normalQuestion gives the name and the type that a DNS server is asked for.
+func normalQuestion(u *url.URL) (string, error) {
+	name, err := normalName(strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), "."))
+	if err != nil || len(name) > maxNameBytes {
+		return "", inputError("url_path", "the path must be the name to ask for, such as dns://9.9.9.9/example.com?type=A")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	kind := strings.ToUpper(cmp.Or(query.Get("type"), "A"))
+	_, known := dnsTypeOf(kind)
+	if err != nil || !known || len(query) > 1 || len(query["type"]) > 1 {
+		return "", inputError("url_query", "the query must be ?type= with A, AAAA, CNAME, MX, NS, PTR, SOA, SRV or TXT")
+	}
+	return "/" + name + "?type=" + kind, nil
+}
+
+const maxNameBytes = 253 // RFC 1035
+
+// normalPort gives the port of a URL, 0 if it has none. net/url takes any digits for one, and none.
+func normalPort(u *url.URL, s scheme) (uint16, error) {
 	text := u.Port()
-	if text == "" && !strings.HasSuffix(u.Host, ":") {
-		return defaultPort(u.Scheme), nil
+	switch {
+	case s.portless && (text != "" || strings.HasSuffix(u.Host, ":")):
+		return 0, inputError("url_port", "a %s URL has no port", u.Scheme)
+	case s.portless:
+		return 0, nil
+	case text == "" && !strings.HasSuffix(u.Host, ":") && s.defaultPort != 0:
+		return s.defaultPort, nil
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 || text[0] == '0' {
 		return 0, inputError("url_port", "the port must be a number from 1 to 65535, without leading zeros")
 	}
-	if badPort(uint16(port)) {
-		return 0, inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to", port)
-	}
 	return uint16(port), nil
 }
 
-func defaultPort(scheme string) uint16 {
-	if scheme == "https" {
-		return 443
-	}
-	return 80
-}
-
 // joinHostPort leaves out the port that the scheme implies.
-func joinHostPort(host string, port uint16, scheme string) string {
-	if port != defaultPort(scheme) {
+func joinHostPort(host string, port, standard uint16) string {
+	if port != standard {
 		return net.JoinHostPort(host, strconv.Itoa(int(port)))
 	}
 	if strings.Contains(host, ":") {
@@ -162,9 +210,18 @@ func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// checkHostPolicy refuses a host of which it can be told, before any lookup, that the policy will not connect to it.
-func checkHostPolicy(host string, port uint16, policy Policy) error {
+// checkHostPolicy refuses a host and port of which it can be told, before any lookup, that the policy will not connect
+// to them.
+func checkHostPolicy(host string, port uint16, s scheme, policy Policy) error {
+	forDNS := s.dns && port == dnsPort
+	if port != 0 && !forDNS && !policy.permitsPort(port) {
+		return inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
+			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
+	}
 	addr, err := netip.ParseAddr(host)
+	if s.portless || s.dns {
+		port = 80 // the port is judged already, or there is none
+	}
 	permitted := err == nil && policy.Check(netip.AddrPortFrom(addr, port)) == nil ||
 		err != nil && (!privateName(host) || permitsName(policy, host, port))
 	if permitted {
@@ -174,5 +231,3 @@ func checkHostPolicy(host string, port uint16, policy Policy) error {
 		"the host is not on the public Internet, or is one that is never connected to; "+
 			"whoever runs Riverwatch can allow a private network with the setting RIVERWATCH_ALLOW_CIDRS")
 }
-
-func normalHTTP(u *url.URL, policy Policy) (string, error) { return normalForm(u, policy) }

@@ -1,0 +1,361 @@
+package probe
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/theory/jsonpath"
+)
+
+const (
+	minTimeout         = 100 * time.Millisecond
+	maxTimeout         = 30 * time.Second // a round must end before its job's time is up
+	maxRedirects       = 10
+	maxRequestBytes    = 48 << 10 // of a body, which is in a request to our API of at most 64 KiB
+	maxPEMBytes        = 16 << 10
+	maxTextBytes       = 1 << 10 // of a user name, password, token or User-Agent
+	maxRegexps         = 10
+	maxJSON            = 20
+	maxPathBytes       = 512
+	maxCertificateDays = 825 // no authority signs for longer
+)
+
+// checker gathers what is wrong with a target.
+type checker struct {
+	Target
+
+	scheme scheme
+	errors []FieldError
+}
+
+// Check checks all of a target but its URL, which must be in normal form. It gives everything that is wrong.
+func (t Target) Check() []FieldError {
+	c := checker{Target: t}
+	name, _, _ := strings.Cut(t.URL, "://")
+	c.scheme, _ = schemeOf(name)
+	for _, check := range []func(){
+		c.checkTexts, c.checkUse, c.checkBasics, c.checkHeaders, c.checkAuth, c.checkConnection, c.checkTLS, c.checkRegexps,
+		c.checkJSON, c.checkTimes,
+	} {
+		check()
+	}
+	return c.errors
+}
+
+// refuse notes an error of a field, if it is one.
+func (c *checker) refuse(field string, err error) {
+	if input, ok := errors.AsType[*InputError](err); ok {
+		c.errors = append(c.errors, FieldError{Field: field, InputError: input})
+	}
+}
+
+func (c *checker) within(field string, value, low, high int) {
+	if value < low || value > high {
+		code := strings.TrimSuffix(field, "_ms") + "_range"
+		c.refuse(field, inputError(code, "is %d, and must be from %d to %d", value, low, high))
+	}
+}
+
+// checkTexts refuses what the database cannot hold.
+func (c *checker) checkTexts() {
+	r, s := c.Request, c.Secrets
+	for field, text := range map[string]string{
+		"body": r.Body, "basic_username": r.BasicUsername, "user_agent": r.UserAgent, "host_override": r.HostOverride,
+		"ca_pem": r.CAPEM, "client_certificate_pem": r.ClientCertPEM, "basic_password": s.BasicPassword,
+		"bearer_token": s.BearerToken, "client_key_pem": s.ClientKeyPEM,
+	} {
+		most := maxTextBytes
+		switch {
+		case field == "body":
+			most = maxRequestBytes
+		case strings.HasSuffix(field, "_pem"):
+			most = maxPEMBytes
+		case field == "bearer_token":
+			most = maxHeaderValueBytes
+		}
+		switch {
+		case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+			c.refuse(field, inputError("string_invalid", "must be UTF-8 without NUL"))
+		case len(text) > most:
+			c.refuse(field, inputError("string_too_long", "has %d bytes, and may have %d", len(text), most))
+		}
+	}
+	slices.SortFunc(c.errors, func(a, b FieldError) int { return cmp.Compare(a.Field, b.Field) })
+}
+
+// A use is a field that not every scheme has a use for.
+type use struct {
+	field  string
+	set    bool
+	usable bool
+	where  string
+}
+
+// checkUse refuses what the scheme of the URL has no use for, lest somebody trust in it.
+func (c *checker) checkUse() {
+	for _, use := range append(c.requestUses(), c.expectationUses()...) {
+		if use.set && !use.usable {
+			c.refuse(use.field, inputError("field_not_for_scheme", "is for %s alone", use.where))
+		}
+	}
+}
+
+const (
+	whereHTTP    = "http and https"
+	whereHeaders = "http, https, ws, wss, grpc and grpcs"
+	whereTLS     = "https, wss, tls and grpcs"
+)
+
+func (c *checker) requestUses() []use {
+	r, s := c.Request, c.Secrets
+	byTLS := c.scheme.tls || c.scheme.http // http may redirect to https
+	return []use{
+		{"method", c.Method != "" && c.Method != http.MethodGet, c.scheme.http, whereHTTP},
+		{"body", r.Body != "", c.scheme.http || c.scheme.talks, "http, https and tcp"},
+		{"headers", len(r.Headers)+len(s.Headers) > 0, c.scheme.headers, whereHeaders},
+		{"basic_username", r.BasicUsername+s.BasicPassword != "", c.scheme.headers, whereHeaders},
+		{"bearer_token", s.BearerToken != "", c.scheme.headers, whereHeaders},
+		{"user_agent", r.UserAgent != "", c.scheme.headers, whereHeaders},
+		{"host_override", r.HostOverride != "", c.scheme.headers || c.scheme.tls, whereHeaders + ", and tls"},
+		{"http2", r.HTTP2, c.scheme.http, whereHTTP},
+		{"tls_skip_verify", r.TLSSkipVerify, byTLS, whereTLS},
+		{"ca_pem", r.CAPEM != "", byTLS, whereTLS},
+		{"client_certificate_pem", r.ClientCertPEM+s.ClientKeyPEM != "", c.scheme.tls, whereTLS},
+	}
+}
+
+func (c *checker) expectationUses() []use {
+	e := c.Expectations
+	plain := len(c.AcceptedStatuses) == 0 || slices.Equal(c.AcceptedStatuses, []string{"200-299"})
+	return []use{
+		{"accepted_statuses", !plain, c.scheme.http, whereHTTP},
+		{"regexp", c.Regexp != "", c.scheme.http || c.scheme.talks || c.scheme.dns, "http, https, tcp and dns"},
+		{"regexp_invert", c.RegexpInvert && c.Regexp != "", c.scheme.http || c.scheme.dns, "http, https and dns"},
+		{"regexps", len(e.Regexps) > 0, c.scheme.http || c.scheme.dns, "http, https and dns"},
+		{"header_regexps", len(e.HeaderRegexps) > 0, c.scheme.http, whereHTTP},
+		{"json", len(e.JSON) > 0, c.scheme.http, whereHTTP},
+		{"certificate_days", e.CertificateDays > 0, c.scheme.tls || c.scheme.http, whereTLS},
+	}
+}
+
+func (c *checker) checkBasics() {
+	methods := []string{"", "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+	if !slices.Contains(methods, c.Method) {
+		c.refuse("method", inputError("value_unknown", "must be one of %s", strings.Join(methods[1:], ", ")))
+	}
+	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
+		c.refuse("timeout_ms", inputError("timeout_range", "is %d ms, and must be from %d to %d",
+			c.Timeout.Milliseconds(), minTimeout.Milliseconds(), maxTimeout.Milliseconds()))
+	}
+	c.refuse("accepted_statuses", CheckStatuses(c.AcceptedStatuses))
+	c.within("max_redirects", c.MaxRedirects, 0, maxRedirects)
+	bodiless := []string{"", http.MethodGet, http.MethodHead, http.MethodOptions}
+	if c.scheme.http && c.Request.Body != "" && slices.Contains(bodiless, c.Method) {
+		c.refuse("body", inputError("body_not_allowed", "goes with POST, PUT, PATCH and DELETE alone"))
+	}
+}
+
+func (c *checker) checkHeaders() {
+	if len(c.Request.Headers)+len(c.Secrets.Headers) > maxHeaders {
+		c.refuse("headers", inputError("list_length", "must be at most %d headers", maxHeaders))
+	}
+	seen := map[string]bool{}
+	for _, headers := range []map[string]string{c.Request.Headers, c.Secrets.Headers} {
+		for _, name := range slices.Sorted(maps.Keys(headers)) {
+			c.refuse("headers."+name, CheckHeader(name, headers[name]))
+			key := http.CanonicalHeaderKey(name)
+			if seen[key] {
+				c.refuse("headers."+name, inputError("header_duplicate", "is there twice: upper and lower case are the same"))
+			}
+			seen[key] = true
+		}
+	}
+}
+
+func (c *checker) checkAuth() {
+	r, s := c.Request, c.Secrets
+	ways := 0
+	for _, way := range []bool{r.BasicUsername+s.BasicPassword != "", s.BearerToken != "", c.hasHeader("Authorization")} {
+		if way {
+			ways++
+		}
+	}
+	if ways > 1 {
+		c.refuse("bearer_token", inputError("auth_conflict",
+			"only one of basic_username, bearer_token and the header Authorization may be set"))
+	}
+	if strings.ContainsAny(r.BasicUsername, ":") {
+		c.refuse("basic_username", inputError("string_invalid", "must not hold a colon"))
+	}
+	if s.BearerToken != "" {
+		c.refuse("bearer_token", CheckHeader("Authorization", "Bearer "+s.BearerToken))
+	}
+	if r.UserAgent != "" {
+		c.refuse("user_agent", CheckHeader("User-Agent", r.UserAgent))
+	}
+}
+
+func (c *checker) hasHeader(name string) bool {
+	for _, headers := range []map[string]string{c.Request.Headers, c.Secrets.Headers} {
+		for other := range headers {
+			if strings.EqualFold(name, other) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *checker) checkConnection() {
+	if override := c.Request.HostOverride; override != "" {
+		parsed, err := url.Parse("http://" + override)
+		if err != nil || parsed.Host != override || !isNormalHost(parsed) {
+			c.refuse("host_override", inputError("host_override_invalid",
+				"must be a host name in lower case, or an address, with a port or without"))
+		}
+	}
+	version := c.Request.IPVersion
+	if version != 0 && version != 4 && version != 6 {
+		c.refuse("ip_version", inputError("value_unknown", "must be 4 or 6"))
+		return
+	}
+	parsed, err := url.Parse(c.URL)
+	if err != nil || version == 0 {
+		return
+	}
+	if addr, err := netip.ParseAddr(parsed.Hostname()); err == nil && addr.Is4() != (version == 4) {
+		c.refuse("ip_version", inputError("ip_version_conflict", "the URL's address is of the other version"))
+	}
+}
+
+func isNormalHost(u *url.URL) bool {
+	host, err := normalHost(u)
+	if err != nil || host != u.Hostname() {
+		return false
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() == "" && !strings.HasSuffix(u.Host, ":") || err == nil && port > 0
+}
+
+func (c *checker) checkTLS() {
+	r := c.Request
+	if r.CAPEM != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(r.CAPEM)) {
+		c.refuse("ca_pem", inputError("pem_invalid", "must hold a certificate in PEM"))
+	}
+	if r.ClientCertPEM+c.Secrets.ClientKeyPEM == "" {
+		return
+	}
+	if _, err := tls.X509KeyPair([]byte(r.ClientCertPEM), []byte(c.Secrets.ClientKeyPEM)); err != nil {
+		c.refuse("client_certificate_pem", inputError("pem_invalid",
+			"client_certificate_pem and client_key_pem must be a certificate and its key in PEM"))
+	}
+}
+
+func (c *checker) checkRegexps() {
+	if c.Regexp != "" {
+		c.refuse("regexp", CheckRegexp(c.Regexp))
+	}
+	if c.Method == http.MethodHead {
+		for field, set := range map[string]bool{
+			"regexp": c.Regexp != "", "regexps": len(c.Expectations.Regexps) > 0, "json": len(c.Expectations.JSON) > 0,
+		} {
+			if set {
+				c.refuse(field, inputError("regexp_without_body", "the answer to HEAD has no body to match: use GET"))
+			}
+		}
+	}
+	if len(c.Expectations.Regexps) > maxRegexps {
+		c.refuse("regexps", inputError("list_length", "must be at most %d", maxRegexps))
+	}
+	for i, pattern := range c.Expectations.Regexps {
+		c.refuse(fmt.Sprintf("regexps[%d]", i), CheckRegexp(pattern))
+	}
+	if len(c.Expectations.HeaderRegexps) > maxRegexps {
+		c.refuse("header_regexps", inputError("list_length", "must be at most %d", maxRegexps))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Expectations.HeaderRegexps)) {
+		if err := checkHeaderName(name); err != nil {
+			if input, ok := errors.AsType[*InputError](err); ok && input.Code == "header_name" {
+				c.refuse("header_regexps."+name, err)
+			}
+		}
+		c.refuse("header_regexps."+name, CheckRegexp(c.Expectations.HeaderRegexps[name]))
+	}
+}
+
+func (c *checker) checkJSON() {
+	if len(c.Expectations.JSON) > maxJSON {
+		c.refuse("json", inputError("list_length", "must be at most %d", maxJSON))
+	}
+	for i, e := range c.Expectations.JSON {
+		field := fmt.Sprintf("json[%d].", i)
+		c.refuse(field+"path", checkJSONPath(e.Path))
+		c.refuse(field+"op", checkJSONOp(e.Op))
+		c.refuse(field+"value", checkJSONValue(e))
+	}
+}
+
+func checkJSONPath(path string) error {
+	if len(path) > maxPathBytes || strings.ContainsRune(path, 0) || !utf8.ValidString(path) {
+		return inputError("json_path_invalid", "must be UTF-8 of at most %d bytes", maxPathBytes)
+	}
+	parsed, err := jsonpath.Parse(path)
+	if err != nil || parsed.Query().Singular() == nil {
+		return inputError("json_path_invalid",
+			"must be a path (RFC 9535) to one value, of names and indexes alone, such as $.checks[0].status")
+	}
+	return nil
+}
+
+func checkJSONOp(op string) error {
+	ops := []string{opExists, opEquals, opNotEquals, opLess, opLessOrEqual, opGreater, opGreaterOrEqual}
+	if !slices.Contains(ops, op) {
+		return inputError("json_op_unknown", "must be one of %s", strings.Join(ops, ", "))
+	}
+	return nil
+}
+
+func checkJSONValue(e JSONExpectation) error {
+	_, ordered := compareScalars(e.Value, e.Value)
+	text, isText := e.Value.(string)
+	_, isBool := e.Value.(bool)
+	_, isNumber := number(e.Value).(float64)
+	switch {
+	case e.Op == opExists && e.Value != nil:
+		return inputError("json_value_invalid", "is not for exists")
+	case e.Op != opExists && e.Op != opEquals && e.Op != opNotEquals && !ordered:
+		return inputError("json_value_invalid", "must be a number or a string, which have an order")
+	case e.Value != nil && !isText && !isBool && !isNumber:
+		return inputError("json_value_invalid", "must be a string, a number, a boolean or null")
+	case len(text) > maxTextBytes, strings.ContainsRune(text, 0), !utf8.ValidString(text):
+		return inputError("json_value_invalid", "must be UTF-8 without NUL, of at most %d bytes", maxTextBytes)
+	}
+	return nil
+}
+
+func (c *checker) checkTimes() {
+	e := c.Expectations
+	timeout := int(c.Timeout.Milliseconds())
+	if e.MaxTotalMS != 0 {
+		c.within("max_total_ms", e.MaxTotalMS, 1, timeout)
+	}
+	if e.DegradedAfterMS != 0 {
+		c.within("degraded_after_ms", e.DegradedAfterMS, 1, timeout)
+	}
+	if e.MaxTotalMS != 0 && e.DegradedAfterMS >= e.MaxTotalMS {
+		c.refuse("degraded_after_ms", inputError("degraded_after_range", "must be less than max_total_ms"))
+	}
+	c.within("certificate_days", e.CertificateDays, 0, maxCertificateDays)
+}
