@@ -22,13 +22,15 @@ var (
 const createMonitors = `-- name: CreateMonitors :batchone
 INSERT INTO monitors (
     id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
-    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, paused_at, created_at, updated_at
+    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
+    secret_names, paused_at, created_at, updated_at
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16, $17, $17
+    $11, $12, $13, $14, $15, $16, $17,
+    $18, $19, $20, $20
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags
+RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
 `
 
 type CreateMonitorsBatchResults struct {
@@ -53,6 +55,9 @@ type CreateMonitorsParams struct {
 	SuccessThreshold     int
 	RetryIntervalSeconds int
 	Tags                 []string
+	Request              []byte
+	Expectations         []byte
+	SecretNames          []string
 	PausedAt             *time.Time
 	At                   time.Time
 }
@@ -77,6 +82,9 @@ func (q *Queries) CreateMonitors(ctx context.Context, arg []CreateMonitorsParams
 			a.SuccessThreshold,
 			a.RetryIntervalSeconds,
 			a.Tags,
+			a.Request,
+			a.Expectations,
+			a.SecretNames,
 			a.PausedAt,
 			a.At,
 		}
@@ -118,6 +126,9 @@ func (b *CreateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
 			&i.Regexp,
 			&i.AcceptedStatuses,
 			&i.Tags,
+			&i.Request,
+			&i.Expectations,
+			&i.SecretNames,
 		)
 		if f != nil {
 			f(t, i, err)
@@ -130,13 +141,81 @@ func (b *CreateMonitorsBatchResults) Close() error {
 	return b.br.Close()
 }
 
+const insertCertificates = `-- name: InsertCertificates :batchexec
+INSERT INTO monitor_certificates (
+    monitor_id, first_seen_at, not_before, not_after, fingerprint, subject, issuer, names
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8
+)
+ON CONFLICT DO NOTHING
+`
+
+type InsertCertificatesBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type InsertCertificatesParams struct {
+	MonitorID   int64
+	FirstSeenAt time.Time
+	NotBefore   time.Time
+	NotAfter    time.Time
+	Fingerprint string
+	Subject     string
+	Issuer      string
+	Names       []string
+}
+
+// InsertCertificates inserts the certificates that are not there yet.
+func (q *Queries) InsertCertificates(ctx context.Context, arg []InsertCertificatesParams) *InsertCertificatesBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.MonitorID,
+			a.FirstSeenAt,
+			a.NotBefore,
+			a.NotAfter,
+			a.Fingerprint,
+			a.Subject,
+			a.Issuer,
+			a.Names,
+		}
+		batch.Queue(insertCertificates, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &InsertCertificatesBatchResults{br, len(arg), false}
+}
+
+func (b *InsertCertificatesBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *InsertCertificatesBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
 const insertScans = `-- name: InsertScans :batchone
 INSERT INTO monitor_log (
     slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes,
-    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error
+    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt
 ) VALUES (
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16, $17, $18
+    $11, $12, $13, $14, $15, $16, $17, $18,
+    $19
 )
 ON CONFLICT (slot, monitor_id) DO NOTHING
 RETURNING monitor_id
@@ -167,6 +246,7 @@ type InsertScansParams struct {
 	Worker         string
 	RemoteIP       *netip.Addr
 	Error          *string
+	BodyExcerpt    *string
 }
 
 // InsertScans inserts the scans that are not there yet, and gives no row for the others.
@@ -192,6 +272,7 @@ func (q *Queries) InsertScans(ctx context.Context, arg []InsertScansParams) *Ins
 			a.Worker,
 			a.RemoteIP,
 			a.Error,
+			a.BodyExcerpt,
 		}
 		batch.Queue(insertScans, vals...)
 	}

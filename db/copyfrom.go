@@ -47,6 +47,7 @@ func (r iteratorForCopyScans) Values() ([]interface{}, error) {
 		r.rows[0].Worker,
 		r.rows[0].RemoteIP,
 		r.rows[0].Error,
+		r.rows[0].BodyExcerpt,
 	}, nil
 }
 
@@ -56,5 +57,5 @@ func (r iteratorForCopyScans) Err() error {
 
 // CopyScans inserts scans, none of which may be there already. It costs 40 % less WAL than InsertScans.
 func (q *Queries) CopyScans(ctx context.Context, arg []CopyScansParams) (int64, error) {
-	return q.db.CopyFrom(ctx, []string{"monitor_log"}, []string{"slot", "monitor_id", "late_ms", "dns_us", "connect_us", "tls_us", "wait_us", "transfer_us", "total_us", "body_bytes", "monitor_version", "http_status", "regexp_matched", "outcome", "reason", "worker", "remote_ip", "error"}, &iteratorForCopyScans{rows: arg})
+	return q.db.CopyFrom(ctx, []string{"monitor_log"}, []string{"slot", "monitor_id", "late_ms", "dns_us", "connect_us", "tls_us", "wait_us", "transfer_us", "total_us", "body_bytes", "monitor_version", "http_status", "regexp_matched", "outcome", "reason", "worker", "remote_ip", "error", "body_excerpt"}, &iteratorForCopyScans{rows: arg})
 }

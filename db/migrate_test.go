@@ -1,7 +1,9 @@
 package db_test
 
 import (
+	"fmt"
 	"log/slog"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -32,6 +34,9 @@ func count(t *testing.T, pool *pgxpool.Pool, from string) (n int) {
 
 func TestMigrations(t *testing.T) {
 	t.Parallel()
+	files, err := filepath.Glob("schema/*.sql")
+	require.NoError(t, err)
+	latest := len(files) // the version that they make
 
 	t.Run("AnEmptyDatabaseGoesUpAndDownAndUp", func(t *testing.T) {
 		t.Parallel()
@@ -46,13 +51,12 @@ func TestMigrations(t *testing.T) {
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		current := versions(t, pool)
 		require.True(t, current.Current())
-		require.Equal(t, 4, current.Riverwatch)
-		require.Equal(t, 4, current.RiverwatchWanted)
+		require.Equal(t, latest, current.Riverwatch)
 		require.Equal(t, current.RiverWanted, current.River)
 
 		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 1, discard))
 		one := versions(t, pool)
-		require.Equal(t, 3, one.Riverwatch)
+		require.Equal(t, latest-1, one.Riverwatch)
 		require.NotZero(t, one.River, "River's goes only with the last of ours")
 		require.False(t, one.Current())
 
@@ -82,7 +86,7 @@ func TestMigrations(t *testing.T) {
 		}))
 
 		// The log as a plain table, and no functions.
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 2, discard))
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-2, discard))
 		require.Equal(t, 3, count(t, pool, "monitor_log"))
 		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
 		require.Equal(t, 2, count(t, pool,
@@ -96,7 +100,7 @@ func TestMigrations(t *testing.T) {
 		require.Len(t, scans, 3)
 
 		// Without the log.
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 3, discard))
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-1, discard))
 		require.Equal(t, 1, count(t, pool, "monitors"))
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		require.Zero(t, count(t, pool, "monitor_log"))
@@ -111,7 +115,7 @@ func TestMigrations(t *testing.T) {
 		// Each start gets a little further than the one before, and finds what that one left.
 		require.Greater(t, cuts(t, proxy, func() error { return db.MigrateUp(t.Context(), proxied, chunk, discard) }), 20)
 		require.True(t, versions(t, pool).Current())
-		require.Greater(t, cuts(t, proxy, func() error { return db.MigrateDown(t.Context(), proxied, 4, discard) }), 20)
+		require.Greater(t, cuts(t, proxy, func() error { return db.MigrateDown(t.Context(), proxied, latest, discard) }), 20)
 		require.Zero(t, versions(t, pool).River)
 
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
@@ -167,9 +171,10 @@ func TestMigrations(t *testing.T) {
 
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		newer := versions(t, pool)
-		require.Equal(t, 5, newer.Riverwatch)
+		require.Equal(t, latest+1, newer.Riverwatch)
 		require.True(t, newer.Current())
-		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, 1, discard), "current version 5",
+		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, 1, discard),
+			fmt.Sprintf("current version %d", latest+1),
 			"how to undo it is not known here")
 	})
 
@@ -186,7 +191,7 @@ func TestMigrations(t *testing.T) {
 		pool := dbtest.Open(t, databaseURL)
 		_, err = pool.Exec(t.Context(), "CREATE VIEW keeps AS SELECT id FROM monitors")
 		require.NoError(t, err)
-		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, 4, discard), "migrate down: ")
+		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, latest, discard), "migrate down: ")
 		require.Equal(t, 1, versions(t, pool).Riverwatch, "each migration is undone whole or not at all")
 
 		pool.Close()

@@ -34,6 +34,26 @@ type Monitor struct {
 	Regexp               *string
 	AcceptedStatuses     []string
 	Tags                 []string
+	// Headers, body, user name, TLS and connection options; an option that is not there has its default.
+	Request []byte
+	// More regexps, of headers, values of a JSON body, times, days of the certificate.
+	Expectations []byte
+	// What monitor_secrets holds of it: basic_password, bearer_token, client_key_pem, header Name.
+	SecretNames []string
+}
+
+// What the targets' certificates say; of each monitor the 100 that were new last.
+type MonitorCertificate struct {
+	MonitorID   int64
+	FirstSeenAt time.Time
+	NotBefore   time.Time
+	NotAfter    time.Time
+	// SHA-256 of the certificate's DER, in hexadecimal.
+	Fingerprint string
+	Subject     string
+	Issuer      string
+	// DNS names and addresses that it is for; the first 100.
+	Names []string
 }
 
 // What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds). Where both are the same, nothing is, but the one slot may have been at work when the promise was withdrawn.
@@ -45,6 +65,12 @@ type MonitorSchedule struct {
 	Phase           int
 }
 
+// The secrets of a monitor's request. The API shows their names only, from monitors.secret_names.
+type MonitorSecret struct {
+	MonitorID int64
+	Secrets   []byte
+}
+
 // Where each monitor stands. Written only when it changes: a scan of a monitor that is up and stays up touches no row here.
 type MonitorState struct {
 	MonitorID int64
@@ -54,6 +80,21 @@ type MonitorState struct {
 	Failures   int
 	Successes  int
 	Status     uptime.Status
+}
+
+type OperatorAlert struct {
+	ID       int64
+	OpenedAt time.Time
+	// When it was last true: who raises an alert renews it every few seconds. One that is not renewed for a minute is closed.
+	SeenAt   time.Time
+	ClosedAt *time.Time
+	// no_sight: a worker cannot see the network.
+	Kind    string
+	Message string
+	// All workers that it was about.
+	Workers []string
+	// Those that it is still about.
+	OpenWorkers []string
 }
 
 type Scan struct {
@@ -78,4 +119,6 @@ type Scan struct {
 	Worker   string
 	RemoteIP *netip.Addr
 	Error    *string
+	// Of a bad answer: the first of its body, at most 1 KiB, cleaned.
+	BodyExcerpt *string
 }

@@ -32,10 +32,11 @@ type CopyScansParams struct {
 	Worker         string
 	RemoteIP       *netip.Addr
 	Error          *string
+	BodyExcerpt    *string
 }
 
 const getScan = `-- name: GetScan :one
-SELECT slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes, monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error FROM monitor_log
+SELECT slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes, monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt FROM monitor_log
 WHERE slot = $1 AND monitor_id = $2
 `
 
@@ -66,12 +67,13 @@ func (q *Queries) GetScan(ctx context.Context, arg GetScanParams) (Scan, error) 
 		&i.Worker,
 		&i.RemoteIP,
 		&i.Error,
+		&i.BodyExcerpt,
 	)
 	return i, err
 }
 
 const listScans = `-- name: ListScans :many
-SELECT slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes, monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error FROM monitor_scans($1::bigint, $2::timestamptz, $3::timestamptz)
+SELECT slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes, monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt FROM monitor_scans($1::bigint, $2::timestamptz, $3::timestamptz)
 ORDER BY slot DESC
 LIMIT $4::integer
 `
@@ -117,6 +119,7 @@ func (q *Queries) ListScans(ctx context.Context, arg ListScansParams) ([]Scan, e
 			&i.Worker,
 			&i.RemoteIP,
 			&i.Error,
+			&i.BodyExcerpt,
 		); err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func (q *Queries) CreateMonitorStates(ctx context.Context, arg CreateMonitorStat
 }
 
 const lockStatesToJudge = `-- name: LockStatesToJudge :many
-SELECT monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status, monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags
+SELECT monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status, monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names
 FROM monitor_states
 JOIN monitors ON monitors.id = monitor_states.monitor_id
 WHERE
@@ -92,6 +92,9 @@ func (q *Queries) LockStatesToJudge(ctx context.Context, arg LockStatesToJudgePa
 			&i.Monitor.Regexp,
 			&i.Monitor.AcceptedStatuses,
 			&i.Monitor.Tags,
+			&i.Monitor.Request,
+			&i.Monitor.Expectations,
+			&i.Monitor.SecretNames,
 		); err != nil {
 			return nil, err
 		}

@@ -11,7 +11,11 @@ import (
 )
 
 const deleteMonitor = `-- name: DeleteMonitor :exec
-UPDATE monitors SET deleted_at = $1::timestamptz, version = version + 1, updated_at = $1::timestamptz
+UPDATE monitors SET
+    deleted_at = $1::timestamptz,
+    secret_names = '{}', -- DeleteSecrets goes with it
+    version = version + 1,
+    updated_at = $1::timestamptz
 WHERE id = $2
 `
 
@@ -26,7 +30,7 @@ func (q *Queries) DeleteMonitor(ctx context.Context, arg DeleteMonitorParams) er
 }
 
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags FROM monitors
+SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
 FOR UPDATE
 `
@@ -62,12 +66,15 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 		&i.Regexp,
 		&i.AcceptedStatuses,
 		&i.Tags,
+		&i.Request,
+		&i.Expectations,
+		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitor = `-- name: GetMonitor :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags FROM monitors
+SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 `
 
@@ -95,12 +102,15 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 		&i.Regexp,
 		&i.AcceptedStatuses,
 		&i.Tags,
+		&i.Request,
+		&i.Expectations,
+		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags FROM monitors
+SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 FOR UPDATE
 `
@@ -129,12 +139,15 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 		&i.Regexp,
 		&i.AcceptedStatuses,
 		&i.Tags,
+		&i.Request,
+		&i.Expectations,
+		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorWithState = `-- name: GetMonitorWithState :one
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE monitors.id = $1 AND monitors.deleted_at IS NULL
@@ -170,6 +183,9 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 		&i.Monitor.Regexp,
 		&i.Monitor.AcceptedStatuses,
 		&i.Monitor.Tags,
+		&i.Monitor.Request,
+		&i.Monitor.Expectations,
+		&i.Monitor.SecretNames,
 		&i.MonitorState.MonitorID,
 		&i.MonitorState.Since,
 		&i.MonitorState.JudgedSlot,
@@ -181,7 +197,7 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -244,6 +260,9 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 			&i.Monitor.Regexp,
 			&i.Monitor.AcceptedStatuses,
 			&i.Monitor.Tags,
+			&i.Monitor.Request,
+			&i.Monitor.Expectations,
+			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
@@ -262,7 +281,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 }
 
 const listMonitorsByName = `-- name: ListMonitorsByName :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -327,6 +346,9 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 			&i.Monitor.Regexp,
 			&i.Monitor.AcceptedStatuses,
 			&i.Monitor.Tags,
+			&i.Monitor.Request,
+			&i.Monitor.Expectations,
+			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
@@ -345,7 +367,7 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags FROM monitors
+SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE
     interval_seconds = $1 AND phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -399,6 +421,9 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 			&i.Regexp,
 			&i.AcceptedStatuses,
 			&i.Tags,
+			&i.Request,
+			&i.Expectations,
+			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -446,7 +471,7 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags FROM monitors
+SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE
     interval_seconds = $1 AND phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -500,6 +525,9 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 			&i.Regexp,
 			&i.AcceptedStatuses,
 			&i.Tags,
+			&i.Request,
+			&i.Expectations,
+			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -553,12 +581,15 @@ UPDATE monitors SET
     success_threshold = $12,
     retry_interval_seconds = $13,
     tags = $14,
-    paused_at = $15,
+    request = $15,
+    expectations = $16,
+    secret_names = $17,
+    paused_at = $18,
     deleted_at = NULL,
     version = version + 1,
-    updated_at = $16
-WHERE id = $17
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags
+    updated_at = $19
+WHERE id = $20
+RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
 `
 
 type UpdateMonitorParams struct {
@@ -576,6 +607,9 @@ type UpdateMonitorParams struct {
 	SuccessThreshold     int
 	RetryIntervalSeconds int
 	Tags                 []string
+	Request              []byte
+	Expectations         []byte
+	SecretNames          []string
 	PausedAt             *time.Time
 	At                   time.Time
 	ID                   int64
@@ -598,6 +632,9 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 		arg.SuccessThreshold,
 		arg.RetryIntervalSeconds,
 		arg.Tags,
+		arg.Request,
+		arg.Expectations,
+		arg.SecretNames,
 		arg.PausedAt,
 		arg.At,
 		arg.ID,
@@ -624,6 +661,9 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 		&i.Regexp,
 		&i.AcceptedStatuses,
 		&i.Tags,
+		&i.Request,
+		&i.Expectations,
+		&i.SecretNames,
 	)
 	return i, err
 }

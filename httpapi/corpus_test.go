@@ -77,6 +77,20 @@ func TestHostileRegexps(t *testing.T) {
 	}
 }
 
+func TestHostileHeaders(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	for _, row := range hostile.Rows(t, "../probe/testdata/header.csv") {
+		t.Run(row["id"], func(t *testing.T) {
+			t.Parallel()
+			name, value := hostile.Text(t, row["name"]), hostile.Text(t, row["value"])
+			body, err := json.Marshal(map[string]any{"url": "http://example.com/", "headers": map[string]string{name: value}})
+			require.NoError(t, err)
+			requireExpected(t, row["expect"], a.post(upsert, string(body)))
+		})
+	}
+}
+
 // field makes a monitor's body with one field of its own.
 func field(t *testing.T, name, value string) string {
 	t.Helper()

@@ -83,6 +83,10 @@ func (a *api) addRoutes() {
 		fails(http.StatusNotFound).within(longRequestTimeout), a.scanMonitor)
 	handle(a, operation(http.MethodGet, monitor+"/scans", "list-scans", "List a monitor's scans", listScansDoc).
 		fails(http.StatusNotFound), a.listScans)
+	handle(a, operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",
+		listCertificatesDoc).fails(http.StatusNotFound), a.listCertificates)
+
+	handle(a, operation(http.MethodGet, "/api/v1/alerts", "list-alerts", "List alerts", listAlertsDoc).about("Health"), a.listAlerts)
 
 	handle(a, operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc).about("Health"), a.livez)
 	handle(a, operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc).about("Health"), a.readyz)

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
 	"strings"
 	"time"
@@ -17,32 +16,14 @@ import (
 
 // monitorCreate is what a client sends to create a monitor.
 type monitorCreate struct {
-	URL string `json:"url" doc:"What to watch: http or https, at most 2048 bytes. It is stored in normal form. Passwords do not belong in it." example:"https://example.com/health"`
+	URL string `json:"url" doc:"What to watch, at most 2048 bytes: http, https, ws, wss, tcp://host:port, tls://host:port, dns://server/name?type=A, icmp://host, grpc or grpcs://host:port/service. It is stored in normal form. Passwords do not belong in it." example:"https://example.com/health"`
 	MonitorFields
 }
 
 // monitorPatch is what a client sends to change a monitor (JSON merge patch, RFC 7396).
 type monitorPatch struct {
-	URL *string `json:"url,omitempty" doc:"What to watch: http or https, at most 2048 bytes." example:"https://example.com/health"`
+	URL *string `json:"url,omitempty" doc:"What to watch, at most 2048 bytes." example:"https://example.com/health"`
 	MonitorFields
-}
-
-// MonitorFields are what may be left out. A field that is null has its default. Exported, or huma would not see it in
-// the structs that embed it.
-type MonitorFields struct {
-	Name                 *string   `json:"name,omitempty" minLength:"1" maxLength:"200" doc:"What people call it. Default: host and path of the url." example:"Shop"`
-	Method               *string   `json:"method,omitempty" enum:"GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE" doc:"The request's method. Default: GET." example:"GET"`
-	Regexp               *string   `json:"regexp,omitempty" doc:"What the body must match (RE2 syntax, at most 512 bytes). Default: none." example:"\"status\":\\s*\"ok\""`
-	RegexpInvert         *bool     `json:"regexp_invert,omitempty" doc:"Whether a match of regexp is bad instead of good. Default: false." example:"false"`
-	IntervalSeconds      *int      `json:"interval_seconds,omitempty" minimum:"10" maximum:"86400" doc:"Seconds from one scan to the next. Default: 60." example:"60"`
-	TimeoutMS            *int      `json:"timeout_ms,omitempty" minimum:"100" maximum:"30000" doc:"Milliseconds that a scan may take in all; less than the interval. Default: 10000, or half the interval where that is less." example:"10000"`
-	AcceptedStatuses     *[]string `json:"accepted_statuses,omitempty" minItems:"1" maxItems:"20" doc:"HTTP statuses that are good, single or as ranges, from 200 to 599. Default: 200-299." example:"[\"200-299\", \"304\"]"`
-	MaxRedirects         *int      `json:"max_redirects,omitempty" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. A scan makes at most 8 connections, whatever is said here. Default: 10." example:"10"`
-	FailureThreshold     *int      `json:"failure_threshold,omitempty" minimum:"1" maximum:"100" doc:"How many failed scans in a row make it down. Default: 3." example:"3"`
-	SuccessThreshold     *int      `json:"success_threshold,omitempty" minimum:"1" maximum:"100" doc:"How many good scans in a row bring it back up. Default: 2." example:"2"`
-	RetryIntervalSeconds *int      `json:"retry_interval_seconds,omitempty" minimum:"5" maximum:"86400" doc:"Seconds until a second look after a failed scan, where that comes before the next scan. Default: 20." example:"20"`
-	Tags                 *[]string `json:"tags,omitempty" maxItems:"20" uniqueItems:"true" doc:"Words to find it by, each of 1 to 50 characters. Default: none." example:"[\"shop\", \"prod\"]"`
-	Enabled              *bool     `json:"enabled,omitempty" doc:"Whether it is scanned; false pauses it. Default: true." example:"true"`
 }
 
 var (
@@ -73,34 +54,8 @@ func (a *api) patched(config jobs.MonitorConfig, body monitorPatch, nulls map[st
 	return config, inputProblem(inputErrors)
 }
 
-// apply sets what is given, and to its default what is null.
-func (f MonitorFields) apply(config *jobs.MonitorConfig, nulls map[string]bool) {
-	defaults := jobs.DefaultConfig()
-	set(&config.Name, f.Name, nulls["name"], "")
-	set(&config.Method, f.Method, nulls["method"], defaults.Method)
-	if f.Regexp != nil || nulls["regexp"] {
-		config.Regexp = f.Regexp
-	}
-	set(&config.RegexpInvert, f.RegexpInvert, nulls["regexp_invert"], false)
-	set(&config.IntervalSeconds, f.IntervalSeconds, nulls["interval_seconds"], defaults.IntervalSeconds)
-	set(&config.TimeoutMS, f.TimeoutMS, nulls["timeout_ms"], 0)
-	set(&config.AcceptedStatuses, f.AcceptedStatuses, nulls["accepted_statuses"], defaults.AcceptedStatuses)
-	set(&config.MaxRedirects, f.MaxRedirects, nulls["max_redirects"], defaults.MaxRedirects)
-	set(&config.FailureThreshold, f.FailureThreshold, nulls["failure_threshold"], defaults.FailureThreshold)
-	set(&config.SuccessThreshold, f.SuccessThreshold, nulls["success_threshold"], defaults.SuccessThreshold)
-	set(&config.RetryIntervalSeconds, f.RetryIntervalSeconds, nulls["retry_interval_seconds"], defaults.RetryIntervalSeconds)
-	set(&config.Tags, f.Tags, nulls["tags"], defaults.Tags)
-	set(&config.Enabled, f.Enabled, nulls["enabled"], defaults.Enabled)
-}
-
-func set[T any](field, given *T, isNull bool, standard T) {
-	switch {
-	case given != nil:
-		*field = *given
-	case isNull:
-		*field = standard
-	}
-}
+// checkedInstead is a URL that has a use for most fields, for a configuration whose own is not valid.
+const checkedInstead = "https://example.com/"
 
 // check checks what a schema cannot say, and gives the configuration in normal form.
 func (a *api) check(config jobs.MonitorConfig, location string) (jobs.MonitorConfig, []InputError) {
@@ -108,23 +63,18 @@ func (a *api) check(config jobs.MonitorConfig, location string) (jobs.MonitorCon
 	wrong := func(field, code, message string) {
 		inputErrors = append(inputErrors, InputError{Location: location + "." + field, Code: code, Message: message})
 	}
-	refused := func(field string, err error) {
-		if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
-			wrong(field, inputErr.Code, inputErr.Message)
-		}
-	}
 
 	normal, err := probe.NormalizeURL(config.URL, a.Policy)
-	refused("url", err)
 	config.URL = normal
 	config = config.WithDefaults()
-	if config.Regexp != nil {
-		refused("regexp", probe.CheckRegexp(*config.Regexp))
+	target := config.Target()
+	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
+		wrong("url", inputErr.Code, inputErr.Message)
+		target.URL = checkedInstead
 	}
-	if config.Regexp != nil && config.Method == http.MethodHead {
-		wrong("regexp", "regexp_without_body", "the answer to HEAD has no body to match: use GET")
+	for _, inputErr := range target.Check() {
+		wrong(inputErr.Field, inputErr.Code, inputErr.Message)
 	}
-	refused("accepted_statuses", probe.CheckStatuses(config.AcceptedStatuses))
 	if config.TimeoutMS >= config.IntervalSeconds*1000 {
 		wrong("timeout_ms", "timeout_range", fmt.Sprintf(
 			"is %d ms, and must be less than the interval of %d s", config.TimeoutMS, config.IntervalSeconds))
@@ -145,27 +95,49 @@ func clean(text string) bool { return !strings.ContainsFunc(text, unicode.IsCont
 
 // monitorBody is a monitor as the API shows it.
 type monitorBody struct {
-	ID                   int64         `json:"id" doc:"The monitor's number." example:"42"`
-	Name                 string        `json:"name" doc:"What people call it." example:"Shop"`
-	Method               string        `json:"method" doc:"The request's method." example:"GET"`
-	URL                  string        `json:"url" doc:"What is watched, in normal form." example:"https://example.com/health"`
-	Regexp               *string       `json:"regexp" doc:"What the body must match; null: anything." example:"ok"`
-	RegexpInvert         bool          `json:"regexp_invert" doc:"Whether a match is bad instead of good." example:"false"`
-	IntervalSeconds      int           `json:"interval_seconds" doc:"Seconds from one scan to the next." example:"60"`
-	TimeoutMS            int           `json:"timeout_ms" doc:"Milliseconds that a scan may take in all." example:"10000"`
-	AcceptedStatuses     []string      `json:"accepted_statuses" doc:"HTTP statuses that are good." example:"[\"200-299\"]"`
-	MaxRedirects         int           `json:"max_redirects" doc:"How many redirects are followed." example:"10"`
-	FailureThreshold     int           `json:"failure_threshold" doc:"How many failed scans in a row make it down." example:"3"`
-	SuccessThreshold     int           `json:"success_threshold" doc:"How many good scans in a row bring it back up." example:"2"`
-	RetryIntervalSeconds int           `json:"retry_interval_seconds" doc:"Seconds until a second look after a failed scan." example:"20"`
-	Tags                 []string      `json:"tags" doc:"Words to find it by." example:"[\"shop\"]"`
-	Enabled              bool          `json:"enabled" doc:"Whether it is scanned." example:"true"`
-	Status               uptime.Status `json:"status" enum:"pending,up,degraded,down,unknown,paused" doc:"Where it stands. unknown: its address is one that this installation does not connect to." example:"up"`
-	StatusSince          time.Time     `json:"status_since" doc:"Since when it stands there." example:"2026-11-24T10:00:00Z"`
-	NextScanAt           *time.Time    `json:"next_scan_at" doc:"When its next regular scan is due; null while it is paused." example:"2026-11-24T10:01:00Z"`
-	Version              int           `json:"version" doc:"Goes up with each change." example:"1"`
-	CreatedAt            time.Time     `json:"created_at" doc:"When it was created." example:"2026-11-24T09:00:00Z"`
-	UpdatedAt            time.Time     `json:"updated_at" doc:"When it was last changed." example:"2026-11-24T09:00:00Z"`
+	ID                   int64    `json:"id" doc:"The monitor's number." example:"42"`
+	Name                 string   `json:"name" doc:"What people call it." example:"Shop"`
+	Method               string   `json:"method" doc:"The request's method." example:"GET"`
+	URL                  string   `json:"url" doc:"What is watched, in normal form." example:"https://example.com/health"`
+	Regexp               *string  `json:"regexp" doc:"What the body must match; null: anything." example:"ok"`
+	RegexpInvert         bool     `json:"regexp_invert" doc:"Whether a match is bad instead of good." example:"false"`
+	IntervalSeconds      int      `json:"interval_seconds" doc:"Seconds from one scan to the next." example:"60"`
+	TimeoutMS            int      `json:"timeout_ms" doc:"Milliseconds that a scan may take in all." example:"10000"`
+	AcceptedStatuses     []string `json:"accepted_statuses" doc:"HTTP statuses that are good." example:"[\"200-299\"]"`
+	MaxRedirects         int      `json:"max_redirects" doc:"How many redirects are followed." example:"10"`
+	FailureThreshold     int      `json:"failure_threshold" doc:"How many failed scans in a row make it down." example:"3"`
+	SuccessThreshold     int      `json:"success_threshold" doc:"How many good scans in a row bring it back up." example:"2"`
+	RetryIntervalSeconds int      `json:"retry_interval_seconds" doc:"Seconds until a second look after a failed scan." example:"20"`
+	Tags                 []string `json:"tags" doc:"Words to find it by." example:"[\"shop\"]"`
+	Enabled              bool     `json:"enabled" doc:"Whether it is scanned." example:"true"`
+
+	Headers          map[string]string `json:"headers" doc:"Headers of the request, without the secret ones." example:"{\"Accept\": \"application/json\"}"`
+	SecretHeaders    []string          `json:"secret_headers" doc:"Names of the headers whose values are not shown." example:"[\"X-Api-Key\"]"`
+	Body             *string           `json:"body" doc:"Body of the request." example:"{\"ping\": true}"`
+	BasicUsername    *string           `json:"basic_username" doc:"User name for basic authentication." example:"monitor"`
+	BasicPasswordSet bool              `json:"basic_password_set" doc:"Whether there is a password for basic authentication." example:"true"`
+	BearerTokenSet   bool              `json:"bearer_token_set" doc:"Whether there is a bearer token." example:"false"`
+	UserAgent        *string           `json:"user_agent" doc:"The header User-Agent; null: that of Riverwatch." example:"Mozilla/5.0"`
+	HostOverride     *string           `json:"host_override" doc:"Host that is asked for, while connecting to the one of the url." example:"shop.example.com"`
+	HTTP2            bool              `json:"http2" doc:"Whether HTTP/2 is offered." example:"false"`
+	IPVersion        *int              `json:"ip_version" doc:"Which addresses are connected to; null: whichever connects first." example:"6"`
+	TLSSkipVerify    bool              `json:"tls_skip_verify" doc:"Whether any certificate is taken." example:"false"`
+	CAPEM            *string           `json:"ca_pem" doc:"Certificates of authorities that are trusted besides those of the system." example:"-----BEGIN CERTIFICATE-----\n…"`
+	ClientCertPEM    *string           `json:"client_certificate_pem" doc:"Certificate that is shown to the target." example:"-----BEGIN CERTIFICATE-----\n…"`
+	ClientKeySet     bool              `json:"client_key_set" doc:"Whether there is a key to it." example:"true"`
+	Regexps          []string          `json:"regexps" doc:"More regexps, which must all match the body." example:"[\"Shop\"]"`
+	HeaderRegexps    map[string]string `json:"header_regexps" doc:"What a header of the answer must match." example:"{\"Content-Type\": \"^application/json\"}"`
+	JSON             []jsonExpectation `json:"json" doc:"What must be true of values of a JSON body."`
+	MaxTotalMS       *int              `json:"max_total_ms" doc:"Milliseconds; a scan that takes longer has failed." example:"3000"`
+	DegradedAfterMS  *int              `json:"degraded_after_ms" doc:"Milliseconds; a scan that takes longer makes the monitor degraded." example:"1000"`
+	CertificateDays  int               `json:"certificate_days" doc:"For how many more days the certificate must be valid." example:"14"`
+
+	Status      uptime.Status `json:"status" enum:"pending,up,degraded,down,unknown,paused" doc:"Where it stands. unknown: its address is one that this installation does not connect to." example:"up"`
+	StatusSince time.Time     `json:"status_since" doc:"Since when it stands there." example:"2026-11-24T10:00:00Z"`
+	NextScanAt  *time.Time    `json:"next_scan_at" doc:"When its next regular scan is due; null while it is paused." example:"2026-11-24T10:01:00Z"`
+	Version     int           `json:"version" doc:"Goes up with each change." example:"1"`
+	CreatedAt   time.Time     `json:"created_at" doc:"When it was created." example:"2026-11-24T09:00:00Z"`
+	UpdatedAt   time.Time     `json:"updated_at" doc:"When it was last changed." example:"2026-11-24T09:00:00Z"`
 }
 
 func newMonitorBody(monitor db.Monitor, state db.MonitorState, now time.Time) monitorBody {
@@ -178,10 +150,61 @@ func newMonitorBody(monitor db.Monitor, state db.MonitorState, now time.Time) mo
 		Status: state.Status, StatusSince: state.Since.UTC(), Version: monitor.Version,
 		CreatedAt: monitor.CreatedAt.UTC(), UpdatedAt: monitor.UpdatedAt.UTC(),
 	}
+	config := jobs.ConfigOf(monitor, probe.Secrets{})
+	body.setRequest(config.Request, monitor.SecretNames)
+	body.setExpectations(config.Expectations)
 	if monitor.PausedAt == nil {
 		schedule := uptime.Schedule{Interval: monitor.IntervalSeconds, Phase: monitor.Phase}
 		next := schedule.SlotAfter(now)
 		body.NextScanAt = &next
 	}
 	return body
+}
+
+func (b *monitorBody) setRequest(request probe.Request, secretNames []string) {
+	b.Headers, b.SecretHeaders = orEmpty(request.Headers), []string{}
+	b.Body, b.BasicUsername, b.UserAgent = given(request.Body), given(request.BasicUsername), given(request.UserAgent)
+	b.HostOverride, b.IPVersion = given(request.HostOverride), given(request.IPVersion)
+	b.HTTP2, b.TLSSkipVerify = request.HTTP2, request.TLSSkipVerify
+	b.CAPEM, b.ClientCertPEM = given(request.CAPEM), given(request.ClientCertPEM)
+	for _, name := range secretNames {
+		header, isHeader := strings.CutPrefix(name, jobs.SecretHeaderPrefix)
+		switch {
+		case isHeader:
+			b.SecretHeaders = append(b.SecretHeaders, header)
+		case name == jobs.SecretBasicPassword:
+			b.BasicPasswordSet = true
+		case name == jobs.SecretBearerToken:
+			b.BearerTokenSet = true
+		case name == jobs.SecretClientKey:
+			b.ClientKeySet = true
+		}
+	}
+}
+
+func (b *monitorBody) setExpectations(expectations probe.Expectations) {
+	b.Regexps, b.HeaderRegexps = append([]string{}, expectations.Regexps...), orEmpty(expectations.HeaderRegexps)
+	b.JSON = make([]jsonExpectation, len(expectations.JSON))
+	for i, one := range expectations.JSON {
+		b.JSON[i] = jsonExpectation(one)
+	}
+	b.MaxTotalMS, b.DegradedAfterMS = given(expectations.MaxTotalMS), given(expectations.DegradedAfterMS)
+	b.CertificateDays = expectations.CertificateDays
+}
+
+// given gives what is not the zero value, which is shown as null.
+func given[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
+}
+
+// orEmpty gives a map that is shown as an object.
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }

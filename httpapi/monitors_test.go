@@ -242,7 +242,7 @@ func TestUnknownMonitor(t *testing.T) {
 		path := monitorsPath + "/" + id
 		for _, answer := range []answer{
 			a.get(path), a.patch(path, `{"name":"x"}`), a.send(http.MethodDelete, path, ""), a.post(path+"/pause", ""),
-			a.post(path+"/resume", ""), a.post(path+"/scan", ""), a.get(path + "/scans"),
+			a.post(path+"/resume", ""), a.post(path+"/scan", ""), a.get(path + "/scans"), a.get(path + "/certificates"),
 		} {
 			require.Equal(t, http.StatusNotFound, answer.status, answer.raw)
 			require.Equal(t, "not_found", answer.problem().Code)

@@ -33,6 +33,7 @@ type scanBody struct {
 	HTTPStatus    *int           `json:"http_status" doc:"The status of the last answer." example:"200"`
 	RegexpMatched *bool          `json:"regexp_matched" doc:"Whether the body matched; null: there was no regexp, or no body to match." example:"true"`
 	Error         *string        `json:"error" doc:"What went wrong, in words." example:"connection refused"`
+	BodyExcerpt   *string        `json:"body_excerpt" doc:"Of a bad answer: the first of its body, at most 1 KiB, cleaned." example:"Service Unavailable"`
 	LateMS        int            `json:"late_ms" doc:"How long after its slot it started." example:"12"`
 	TotalMS       float64        `json:"total_ms" doc:"How long it took in all." example:"83.4"`
 	DNSMS         *float64       `json:"dns_ms" doc:"Looking up the name." example:"2.1"`
@@ -49,7 +50,7 @@ type scanBody struct {
 func newScanBody(scan db.Scan) scanBody {
 	body := scanBody{
 		Slot: scan.Slot.UTC(), Reason: scan.Reason, Outcome: scan.Outcome, Good: scan.Outcome.Good(),
-		HTTPStatus: scan.HTTPStatus, RegexpMatched: scan.RegexpMatched, Error: scan.Error, LateMS: scan.LateMS,
+		HTTPStatus: scan.HTTPStatus, RegexpMatched: scan.RegexpMatched, Error: scan.Error, BodyExcerpt: scan.BodyExcerpt, LateMS: scan.LateMS,
 		TotalMS: float64(scan.TotalUS) / 1000, DNSMS: milliseconds(scan.DNSUS), ConnectMS: milliseconds(scan.ConnectUS),
 		TLSMS: milliseconds(scan.TLSUS), WaitMS: milliseconds(scan.WaitUS), TransferMS: milliseconds(scan.TransferUS),
 		BodyBytes: scan.BodyBytes, Worker: scan.Worker, Version: scan.MonitorVersion,

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -175,9 +176,9 @@ func TestScanNow(t *testing.T) {
 // startWorker works the queue of a until the test ends.
 func startWorker(t *testing.T, a *testAPI) {
 	t.Helper()
-	logger := slog.New(slog.DiscardHandler)
+	logger := slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())
-	recorder := jobs.NewRecorder(a.pool, a.queue, time.Now, logger)
+	recorder := jobs.NewRecorder(a.pool, a.queue, jobs.NewMetrics(prometheus.NewRegistry()), time.Now, logger)
 	var recording errgroup.Group
 	recorderCtx, stopRecorder := context.WithCancel(context.Background())
 	recording.Go(func() error {

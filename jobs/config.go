@@ -1,11 +1,16 @@
 package jobs
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"riverwatch/db"
+	"riverwatch/probe"
 )
 
 // MonitorConfig is what a client sets of a monitor. Its values are checked already: the URL is in normal form.
@@ -24,6 +29,9 @@ type MonitorConfig struct {
 	RetryIntervalSeconds int
 	Tags                 []string
 	Enabled              bool
+	Request              probe.Request
+	Secrets              probe.Secrets
+	Expectations         probe.Expectations
 }
 
 // DefaultConfig is what a monitor has of which nothing is said. WithDefaults completes it once URL and interval are
@@ -57,12 +65,45 @@ func hostAndPath(normalURL string) string {
 }
 
 // ConfigOf gives the configuration of a monitor as it stands.
-func ConfigOf(monitor db.Monitor) MonitorConfig {
-	return MonitorConfig{
+func ConfigOf(monitor db.Monitor, secrets probe.Secrets) MonitorConfig {
+	config := MonitorConfig{
 		Name: monitor.Name, Method: monitor.Method, URL: monitor.URL, Regexp: monitor.Regexp,
 		RegexpInvert: monitor.RegexpInvert, IntervalSeconds: monitor.IntervalSeconds, TimeoutMS: monitor.TimeoutMS,
 		AcceptedStatuses: monitor.AcceptedStatuses, MaxRedirects: monitor.MaxRedirects,
 		FailureThreshold: monitor.FailureThreshold, SuccessThreshold: monitor.SuccessThreshold,
 		RetryIntervalSeconds: monitor.RetryIntervalSeconds, Tags: monitor.Tags, Enabled: monitor.PausedAt == nil,
+		Secrets: secrets,
+	}
+	// They hold what jsonOf wrote.
+	fromJSON(monitor.Request, &config.Request)
+	fromJSON(monitor.Expectations, &config.Expectations)
+	return config
+}
+
+// Target gives what a probe of the monitor looks at.
+func (c MonitorConfig) Target() probe.Target {
+	return probe.Target{
+		URL: c.URL, Method: c.Method, Timeout: time.Duration(c.TimeoutMS) * time.Millisecond,
+		AcceptedStatuses: c.AcceptedStatuses, Regexp: deref(c.Regexp), RegexpInvert: c.RegexpInvert,
+		MaxRedirects: c.MaxRedirects, Request: c.Request, Secrets: c.Secrets, Expectations: c.Expectations,
+	}
+}
+
+// jsonOf gives a value as the database keeps it: equal values give equal bytes.
+func jsonOf(value any) []byte {
+	text, err := json.Marshal(value, json.Deterministic(true))
+	if err != nil {
+		panic(err) // of structs of strings, numbers and what was decoded from JSON
+	}
+	return text
+}
+
+// fromJSON reads what jsonOf wrote. Most monitors have nothing in it.
+func fromJSON(text []byte, value any) {
+	if len(text) <= len("{}") {
+		return
+	}
+	if err := json.Unmarshal(text, value); err != nil {
+		panic(fmt.Sprintf("read %T: %v", value, err)) // somebody else wrote it; the scan becomes a gap
 	}
 }

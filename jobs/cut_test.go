@@ -11,6 +11,7 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/probe"
 	"riverwatch/uptime"
 )
 
@@ -106,7 +107,7 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 		create()
 		require.NoError(t, jobs.DeleteMonitor(ctx, direct.pool, monitor.ID, noon))
 	}, func() error {
-		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor)}, false, noon)
+		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor, probe.Secrets{})}, false, noon)
 		return err
 	}, func(error) { requireWhole() })
 
@@ -118,7 +119,7 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 	cuts(func() { slot = slot.Add(time.Second) }, func() error {
 		scan := dbtest.Scan(monitor.ID, slot)
 		scan.Outcome = uptime.StatusMismatch
-		return p.recorder.Record(context.Background(), scan)
+		return p.recorder.Record(context.Background(), scan, nil)
 	}, func(err error) {
 		require.NoError(t, err)
 		failures++

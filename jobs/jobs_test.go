@@ -18,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertest"
@@ -75,7 +76,7 @@ func newProcessOn(t *testing.T, pool *pgxpool.Pool, prober jobs.Prober, limits j
 	var err error
 	p.queue, err = jobs.NewQueue(pool, discard)
 	require.NoError(t, err)
-	p.recorder = jobs.NewRecorder(pool, p.queue, p.now, slog.New(&p.logs))
+	p.recorder = jobs.NewRecorder(pool, p.queue, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
 	p.scanner = jobs.NewScanner(pool, p.queue, prober, p.recorder, limits, "test", p.now)
 
 	ctx, stop := context.WithCancel(context.Background())

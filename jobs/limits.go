@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -37,13 +38,15 @@ func newLimiter(limits Limits) *limiter {
 
 // acquire waits for a place to probe host until ctx is done. The place at the host comes first, so that those who wait
 // for a slow host hold nothing that others need.
-func (l *limiter) acquire(ctx context.Context, host string) (release func(), err error) {
+func (l *limiter) acquire(
+	ctx context.Context, host string, waits *prometheus.CounterVec,
+) (release func(), err error) {
 	places := l.join(host)
-	if err := places.Acquire(ctx, 1); err != nil {
+	if err := take(ctx, places, waits, "host"); err != nil {
 		l.leave(host)
 		return nil, err
 	}
-	if err := l.all.Acquire(ctx, 1); err != nil {
+	if err := take(ctx, l.all, waits, "process"); err != nil {
 		places.Release(1)
 		l.leave(host)
 		return nil, err
@@ -53,6 +56,15 @@ func (l *limiter) acquire(ctx context.Context, host string) (release func(), err
 		places.Release(1)
 		l.leave(host)
 	}, nil
+}
+
+// take takes a place, and counts if it has to be waited for.
+func take(ctx context.Context, places *semaphore.Weighted, waits *prometheus.CounterVec, limit string) error {
+	if ctx.Err() == nil && places.TryAcquire(1) {
+		return nil
+	}
+	waits.WithLabelValues(limit).Inc()
+	return places.Acquire(ctx, 1)
 }
 
 func (l *limiter) join(host string) *semaphore.Weighted {

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"riverwatch/db"
+	"riverwatch/probe"
 	"riverwatch/uptime"
 )
 
@@ -73,7 +75,11 @@ func EditMonitor(
 		if err != nil {
 			return fmt.Errorf("get monitor %d: %w", id, err)
 		}
-		if config, err = edit(ConfigOf(current)); err != nil {
+		secrets, err := loadSecrets(ctx, c.queries, current)
+		if err != nil {
+			return err
+		}
+		if config, err = edit(ConfigOf(current, secrets[id])); err != nil {
 			return err
 		}
 		monitor, err = c.change(ctx, current, config)
@@ -101,7 +107,7 @@ func conflict(ctx context.Context, conn db.Conn, config MonitorConfig, violation
 	}
 }
 
-// DeleteMonitor deletes a monitor. Its history stays. Error: pgx.ErrNoRows where there is no such monitor.
+// DeleteMonitor deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.
 func DeleteMonitor(ctx context.Context, conn db.Conn, id int64, at time.Time) error {
 	return inTx(ctx, conn, func(tx pgx.Tx) error {
 		c := changer{tx: tx, queries: db.New(tx), at: at}
@@ -114,6 +120,9 @@ func DeleteMonitor(ctx context.Context, conn db.Conn, id int64, at time.Time) er
 		}
 		if err := c.queries.DeleteMonitor(ctx, db.DeleteMonitorParams{ID: id, At: at}); err != nil {
 			return fmt.Errorf("delete monitor %d: %w", id, err)
+		}
+		if len(monitor.SecretNames) > 0 {
+			return c.writeSecrets(ctx, id, probe.Secrets{})
 		}
 		return nil
 	})
@@ -142,6 +151,13 @@ func (c changer) create(ctx context.Context, configs []MonitorConfig, update boo
 	taken, err := c.insert(ctx, configs, order, puts)
 	if err != nil {
 		return nil, err
+	}
+	for i, put := range puts {
+		if len(put.Monitor.SecretNames) > 0 {
+			if err := c.writeSecrets(ctx, put.Monitor.ID, configs[i].Secrets); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := c.start(ctx, puts, taken); err != nil {
 		return nil, err
@@ -212,7 +228,8 @@ func createParams(id int64, config MonitorConfig, at time.Time) db.CreateMonitor
 		AcceptedStatuses: config.AcceptedStatuses, MaxRedirects: config.MaxRedirects,
 		FailureThreshold: config.FailureThreshold, SuccessThreshold: config.SuccessThreshold,
 		RetryIntervalSeconds: config.RetryIntervalSeconds, Tags: config.Tags,
-		PausedAt: pausedAt(config, nil, at), At: at,
+		Request: jsonOf(config.Request), Expectations: jsonOf(config.Expectations),
+		SecretNames: secretNames(config.Secrets), PausedAt: pausedAt(config, nil, at), At: at,
 	}
 }
 
@@ -277,7 +294,12 @@ func (c changer) put(ctx context.Context, config MonitorConfig, update bool) (Pu
 // one changes nothing.
 func (c changer) change(ctx context.Context, current db.Monitor, config MonitorConfig) (db.Monitor, error) {
 	wasActive := current.PausedAt == nil && current.DeletedAt == nil
-	if current.DeletedAt == nil && sameConfig(ConfigOf(current), config) {
+	secrets, err := loadSecrets(ctx, c.queries, current)
+	if err != nil {
+		return db.Monitor{}, err
+	}
+	present := ConfigOf(current, secrets[current.ID])
+	if current.DeletedAt == nil && sameConfig(present, config) {
 		return current, nil
 	}
 
@@ -292,23 +314,29 @@ func (c changer) change(ctx context.Context, current db.Monitor, config MonitorC
 	if err != nil {
 		return db.Monitor{}, fmt.Errorf("update monitor %d: %w", current.ID, err)
 	}
+	if len(current.SecretNames)+len(monitor.SecretNames) > 0 {
+		if err := c.writeSecrets(ctx, monitor.ID, config.Secrets); err != nil {
+			return db.Monitor{}, err
+		}
+	}
 	if config.Enabled && !promised {
 		if err := c.promise(ctx, monitor); err != nil {
 			return db.Monitor{}, err
 		}
 	}
-	return monitor, c.restart(ctx, current, monitor)
+	return monitor, c.restart(ctx, current, monitor, sameExpectations(present, config))
 }
 
-// restart starts a monitor's status anew, with a scan at once, where what is known of it no longer says how it stands.
-func (c changer) restart(ctx context.Context, before, after db.Monitor) error {
+// restart starts a monitor's status anew, with a scan at once, where what is known of it no longer says how it stands:
+// its expectations are not the same, or it was not scanned.
+func (c changer) restart(ctx context.Context, before, after db.Monitor, same bool) error {
 	wasActive := before.PausedAt == nil && before.DeletedAt == nil
 	isActive := after.PausedAt == nil
 	if !wasActive && !isActive && before.DeletedAt == nil {
 		return nil // paused, as before
 	}
 	if wasActive == isActive && before.DeletedAt == nil &&
-		(!isActive || sameExpectations(ConfigOf(before), ConfigOf(after))) {
+		(!isActive || same) {
 		return nil
 	}
 	state := uptime.Start(c.at, !isActive)
@@ -332,7 +360,8 @@ func updateParams(current db.Monitor, config MonitorConfig, at time.Time) db.Upd
 		AcceptedStatuses: config.AcceptedStatuses, MaxRedirects: config.MaxRedirects,
 		FailureThreshold: config.FailureThreshold, SuccessThreshold: config.SuccessThreshold,
 		RetryIntervalSeconds: config.RetryIntervalSeconds, Tags: config.Tags,
-		PausedAt: pausedAt(config, current.PausedAt, at), At: at,
+		Request: jsonOf(config.Request), Expectations: jsonOf(config.Expectations),
+		SecretNames: secretNames(config.Secrets), PausedAt: pausedAt(config, current.PausedAt, at), At: at,
 	}
 }
 
@@ -340,7 +369,8 @@ func updateParams(current db.Monitor, config MonitorConfig, at time.Time) db.Upd
 func sameExpectations(a, b MonitorConfig) bool {
 	return a.Method == b.Method && a.URL == b.URL && sameRegexp(a.Regexp, b.Regexp) &&
 		a.RegexpInvert == b.RegexpInvert && slices.Equal(a.AcceptedStatuses, b.AcceptedStatuses) &&
-		a.MaxRedirects == b.MaxRedirects
+		a.MaxRedirects == b.MaxRedirects && bytes.Equal(jsonOf(a.Request), jsonOf(b.Request)) &&
+		bytes.Equal(jsonOf(a.Secrets), jsonOf(b.Secrets)) && bytes.Equal(jsonOf(a.Expectations), jsonOf(b.Expectations))
 }
 
 // sameRegexp tells none from the empty one, as a monitor's identity does.

@@ -15,6 +15,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/jobs"
+	"riverwatch/probe"
 	"riverwatch/uptime"
 )
 
@@ -45,7 +46,7 @@ func TestCreateMonitors(t *testing.T) {
 		c.Regexp, c.Tags, c.Method = &pattern, []string{"a", "b"}, http.MethodHead
 		monitor := p.create(t, c)
 		schedule := uptime.ScheduleOf(monitor.ID, 3601)
-		require.Equal(t, c, jobs.ConfigOf(monitor))
+		require.Equal(t, c, jobs.ConfigOf(monitor, probe.Secrets{}))
 		require.Equal(t, schedule, scheduleOf(monitor))
 
 		state := p.state(t, monitor.ID)
@@ -415,7 +416,7 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 			change := rapid.SampledFrom([]string{"10", "20", "15", "toggle", "delete"}).Draw(rt, "change")
 			if change == "delete" {
 				require.NoError(rt, jobs.DeleteMonitor(ctx, tx, monitor.ID, at))
-				puts, err := jobs.CreateMonitors(ctx, tx, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor)}, false, at)
+				puts, err := jobs.CreateMonitors(ctx, tx, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor, probe.Secrets{})}, false, at)
 				require.NoError(rt, err)
 				require.Equal(rt, monitor.ID, puts[0].Monitor.ID)
 				monitor = puts[0].Monitor

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 )
@@ -64,13 +65,16 @@ func Start(
 	err := errors.Join(
 		river.AddWorkerSafely(workers, &RoundWorker{Scanner: scanner}),
 		river.AddWorkerSafely(workers, &ScanWorker{Scanner: scanner}),
-		river.AddWorkerSafely(workers, &TendWorker{Conn: pool, Queue: scanner.Queue, Logger: logger, Now: scanner.Now}),
+		river.AddWorkerSafely(workers, &TendWorker{
+			Conn: pool, Queue: scanner.Queue, Logger: logger, Now: scanner.Now, Metrics: scanner.Recorder.metrics,
+		}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("register the workers: %w", err)
 	}
 
-	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+	driver := sightedDriver{riverpgxv5.New(pool), scanner.Recorder.blindness}
+	client, err := river.NewClient(driver, &river.Config{
 		ID:                          scanner.Worker, // short: River keeps it with every attempt
 		Logger:                      logger,
 		Workers:                     workers,
@@ -100,6 +104,36 @@ func Start(
 		return nil, fmt.Errorf("start the River client: %w", err)
 	}
 	return client, nil
+}
+
+// sightedDriver is River's driver, except that a worker which cannot see the network is handed no rounds and no scans: they
+// stay for those that can. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
+// River's own ways are to pause a queue, for all workers, or to remove it, which waits until its last job has ended.
+type sightedDriver struct {
+	*riverpgxv5.Driver
+
+	blindness *blindness
+}
+
+// GetExecutor implements riverdriver.Driver.
+func (d sightedDriver) GetExecutor() riverdriver.Executor {
+	return sightedExecutor{d.Driver.GetExecutor(), d.blindness}
+}
+
+type sightedExecutor struct {
+	riverdriver.Executor
+
+	blindness *blindness
+}
+
+// JobGetAvailable implements riverdriver.Executor.
+func (e sightedExecutor) JobGetAvailable(
+	ctx context.Context, params *riverdriver.JobGetAvailableParams,
+) (*riverdriver.JobGetAvailableResult, error) {
+	if params.Queue != queueUpkeep && e.blindness.blind() {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
+	return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own
 }
 
 // startOnTime inserts jobs of the future as available instead of scheduled. The query that fetches jobs waits for

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,23 +31,30 @@ const (
 type Recorder struct {
 	conn    db.Conn
 	queue   Queue
+	metrics *Metrics
 	logger  *slog.Logger
 	now     func() time.Time
 	records chan *record
 	closed  chan struct{} // Run has returned
 	drain   time.Duration // how long Run may go on after its ctx
+	shown   shownCertificates
+
+	blindness *blindness // what scans tell of our own network; Sight asks it
 }
 
 type record struct {
-	scan db.Scan
-	done chan error // buffered: nobody need wait
+	scan        db.Scan
+	certificate *x509.Certificate // that the target showed; nil: none
+	done        chan error        // buffered: nobody need wait
 }
 
 // NewRecorder makes a recorder that works while its Run does.
-func NewRecorder(conn db.Conn, queue Queue, now func() time.Time, logger *slog.Logger) *Recorder {
+func NewRecorder(
+	conn db.Conn, queue Queue, metrics *Metrics, now func() time.Time, logger *slog.Logger,
+) *Recorder {
 	return &Recorder{
-		conn: conn, queue: queue, logger: logger, now: now, records: make(chan *record, keptScans),
-		closed: make(chan struct{}), drain: drainTimeout,
+		conn: conn, queue: queue, metrics: metrics, logger: logger, now: now, records: make(chan *record, keptScans),
+		closed: make(chan struct{}), drain: drainTimeout, blindness: newBlindness(now),
 	}
 }
 
@@ -56,11 +64,12 @@ var (
 	errClosed = errors.New("the recorder is closed")
 )
 
-// Record hands over a scan and returns once its row is committed. ctx bounds the wait for room only: a scan that was
-// taken is waited for, lest its round scan it again elsewhere. After an error the row is not there, or, when the
-// recorder was closed meanwhile, may be. It is for the caller to account for it then.
-func (r *Recorder) Record(ctx context.Context, scan db.Scan) error {
-	rec := &record{scan: scan, done: make(chan error, 1)}
+// Record hands over a scan, with the certificate that the target showed, and returns once its row is committed. ctx
+// bounds the wait for room only: a scan that was taken is waited for, lest its round scan it again elsewhere. After an
+// error the row is not there, or, when the recorder was closed meanwhile, may be. It is for the caller to account for
+// it then.
+func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.Certificate) error {
+	rec := &record{scan: scan, certificate: certificate, done: make(chan error, 1)}
 	select {
 	case r.records <- rec:
 	case <-ctx.Done():
@@ -136,6 +145,8 @@ func (r *Recorder) left() []*record {
 // writeAll writes a batch, for as long as it takes: a database that is away is waited for. It gives up on single scans
 // that the database will never take, and on everything when ctx is done.
 func (r *Recorder) writeAll(ctx context.Context, batch []*record) {
+	start := r.now()
+	r.metrics.recorderQueue.Set(float64(len(r.records)))
 	err := r.write(ctx, batch, copyScans)
 	if err != nil && db.TroubleOf(err) != db.TroubleAway {
 		// One of them is there already, or cannot be encoded, which COPY reports as a statement that was cancelled.
@@ -153,7 +164,13 @@ func (r *Recorder) writeAll(ctx context.Context, batch []*record) {
 		err = r.write(ctx, batch, insertNewScans) // the commit may have come through before the error did
 	}
 	for _, rec := range batch {
+		if err == nil {
+			r.metrics.recorded(rec.scan)
+		}
 		rec.done <- err
+	}
+	if err == nil {
+		r.metrics.wrote(len(batch), r.now().Sub(start))
 	}
 }
 
@@ -230,17 +247,22 @@ func (r *Recorder) write(ctx context.Context, batch []*record, insert insertFunc
 	defer cancel()
 
 	var changes []change
+	unseen := r.shown.unseen(batch)
 	err := pgx.BeginFunc(ctx, r.conn, func(tx pgx.Tx) error {
 		inserted, err := insert(ctx, db.New(tx), scans)
 		if err != nil {
 			return fmt.Errorf("insert scans: %w", err)
 		}
-		changes, err = r.judge(ctx, tx, inserted)
-		return err
+		if changes, err = r.judge(ctx, tx, inserted); err != nil {
+			return err
+		}
+		return insertCertificates(ctx, db.New(tx), unseen, r.now())
 	})
 	if err != nil {
 		return err
 	}
+	r.shown.add(unseen)
+	r.blindness.recorded(changes)
 	for _, c := range changes {
 		if c.before.Status != c.after.Status {
 			r.logger.InfoContext(ctx, "status changed", slog.Int64("monitor_id", c.monitor.ID),
@@ -251,14 +273,15 @@ func (r *Recorder) write(ctx context.Context, batch []*record, insert insertFunc
 	return nil
 }
 
-// outcomesOf splits what a batch says into the monitors it says anything of, and those among them that are not well.
+// outcomesOf splits what a batch says into the monitors it says anything of, and those among them that are not plainly
+// well: also those that are slow.
 func outcomesOf(scans []db.Scan) (told, bad []int64) {
 	for _, scan := range scans {
 		if scan.Outcome == uptime.Inconclusive {
 			continue
 		}
 		told = append(told, scan.MonitorID)
-		if !scan.Outcome.Good() {
+		if scan.Outcome != uptime.OK && scan.Outcome != uptime.OKTruncated {
 			bad = append(bad, scan.MonitorID)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -22,7 +23,7 @@ func (p *process) record(t *testing.T, monitor db.Monitor, at time.Time, outcome
 	for i, outcome := range outcomes {
 		scan := dbtest.Scan(monitor.ID, at.Add(time.Duration(i)*time.Second))
 		scan.MonitorVersion, scan.Outcome = monitor.Version, outcome
-		require.NoError(t, p.recorder.Record(t.Context(), scan))
+		require.NoError(t, p.recorder.Record(t.Context(), scan, nil))
 	}
 }
 
@@ -138,18 +139,18 @@ func TestRecorderJudges(t *testing.T) {
 
 		older := dbtest.Scan(monitor.ID, slot(2))
 		older.MonitorVersion, older.Outcome = monitor.Version-1, bad
-		require.NoError(t, p.recorder.Record(t.Context(), older))
+		require.NoError(t, p.recorder.Record(t.Context(), older, nil))
 
 		late := dbtest.Scan(monitor.ID, noon.Add(-2*time.Minute)) // an interval and a minute
 		late.Outcome = bad
 		p.exec(t, "UPDATE monitor_states SET judged_slot = $2 WHERE monitor_id = $1", monitor.ID, noon.Add(-time.Hour))
-		require.NoError(t, p.recorder.Record(t.Context(), late))
+		require.NoError(t, p.recorder.Record(t.Context(), late, nil))
 
 		require.Zero(t, p.state(t, monitor.ID).Failures)
 		require.Len(t, p.scans(t, monitor.ID), 3)
 
 		late.Slot = late.Slot.Add(time.Second)
-		require.NoError(t, p.recorder.Record(t.Context(), late))
+		require.NoError(t, p.recorder.Record(t.Context(), late, nil))
 		require.Equal(t, 1, p.state(t, monitor.ID).Failures, "just in time")
 	})
 
@@ -165,12 +166,12 @@ func TestRecorderJudges(t *testing.T) {
 // recordTogether records scans that have all come before the recorder looks, and so share batches.
 func (p *process) recordTogether(running context.Context, t *testing.T, scans ...db.Scan) []error {
 	t.Helper()
-	recorder := jobs.NewRecorder(p.pool, p.queue, p.now, slog.New(&p.logs))
+	recorder := jobs.NewRecorder(p.pool, p.queue, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
 	recorder.SetDrain(time.Minute)
 	errs := make([]error, len(scans))
 	var all sync.WaitGroup
 	for i, scan := range scans {
-		all.Go(func() { errs[i] = recorder.Record(t.Context(), scan) })
+		all.Go(func() { errs[i] = recorder.Record(t.Context(), scan, nil) })
 	}
 	require.Eventually(t, func() bool { return recorder.Waiting() == len(scans) }, 10*time.Second, time.Millisecond)
 	running, stop := context.WithCancel(running)
@@ -270,7 +271,7 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		var waiting errgroup.Group
 		for i := range 1200 {
 			scan := dbtest.Scan(monitor.ID, noon.Add(time.Duration(i)*time.Second))
-			waiting.Go(func() error { return p.recorder.Record(t.Context(), scan) })
+			waiting.Go(func() error { return p.recorder.Record(t.Context(), scan, nil) })
 		}
 		p.logs.await(t, waits)
 		proxy.SetDown(false)
@@ -295,7 +296,7 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		}
 		rename(name, name+"_away")
 		done := make(chan error, 1)
-		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(monitor.ID, noon)) }()
+		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(monitor.ID, noon), nil) }()
 		p.logs.await(t, waits)
 		rename(name+"_away", name)
 		require.NoError(t, <-done)
@@ -307,7 +308,7 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		p, proxy := newProxied(t)
 		proxy.SetDown(true)
 		done := make(chan error, 1)
-		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(1, noon)) }()
+		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(1, noon), nil) }()
 		p.logs.await(t, waits)
 		start := time.Now()
 		p.stopRecorder()
@@ -323,11 +324,11 @@ func TestRecorderHasBounds(t *testing.T) {
 
 	t.Run("WithoutRoomAResultIsRefusedAfterAWhile", func(t *testing.T) {
 		t.Parallel()
-		recorder := jobs.NewRecorder(p.pool, p.queue, p.now, discard)
+		recorder := jobs.NewRecorder(p.pool, p.queue, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
 		ctx, leave := context.WithCancel(t.Context())
 		errs := make(chan error, 10_001)
 		for range 10_001 {
-			go func() { errs <- recorder.Record(ctx, dbtest.Scan(1, noon)) }()
+			go func() { errs <- recorder.Record(ctx, dbtest.Scan(1, noon), nil) }()
 		}
 		require.Eventually(t, func() bool { return recorder.Waiting() == 10_000 }, 10*time.Second, time.Millisecond)
 		leave()
@@ -360,10 +361,10 @@ func TestRecorderHasBounds(t *testing.T) {
 		t.Parallel()
 		stopped, stop := context.WithCancel(t.Context())
 		stop()
-		recorder := jobs.NewRecorder(p.pool, p.queue, p.now, discard)
+		recorder := jobs.NewRecorder(p.pool, p.queue, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
 		recorder.Run(stopped)
 		for range 20 {
-			require.ErrorContains(t, recorder.Record(t.Context(), dbtest.Scan(3, noon)), "closed")
+			require.ErrorContains(t, recorder.Record(t.Context(), dbtest.Scan(3, noon), nil), "closed")
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"riverwatch/db"
+	"riverwatch/probe"
 	"riverwatch/uptime"
 )
 
@@ -86,7 +88,11 @@ func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error
 			return err
 		}
 	}
-	output, err := s.scanAll(ctx, job.Args, monitors)
+	withSecrets, err := s.withSecrets(ctx, monitors...)
+	if err != nil {
+		return err
+	}
+	output, err := s.scanAll(ctx, job.Args, withSecrets)
 	return errors.Join(err, river.RecordOutput(ctx, output))
 }
 
@@ -191,7 +197,7 @@ func (s *Scanner) withoutUnsafe(
 ) (safe []db.Monitor, err error) {
 	var unsafe []int64
 	for _, monitor := range monitors {
-		if isSafe(monitor.Method) {
+		if isSafe(monitor) {
 			safe = append(safe, monitor)
 		} else {
 			unsafe = append(unsafe, monitor.ID)
@@ -202,9 +208,13 @@ func (s *Scanner) withoutUnsafe(
 	return safe, err
 }
 
-// isSafe: RFC 9110, section 9.2.1.
-func isSafe(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+// isSafe reports whether a request may be made twice: by its method (RFC 9110, section 9.2.1), or, over TCP, because it
+// sends nothing.
+func isSafe(monitor db.Monitor) bool {
+	if strings.HasPrefix(monitor.URL, "tcp:") {
+		return ConfigOf(monitor, probe.Secrets{}).Request.Body == ""
+	}
+	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, monitor.Method)
 }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on: at the
@@ -220,8 +230,9 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 		successor = roundJob(schedule, next, next)
 	}
 
-	err := inTx(ctx, s.Conn, func(tx pgx.Tx) error {
-		if _, err := declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
+	declared := false
+	err := inTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
+		if declared, err = declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
 			return err
 		}
 		if _, err := s.Queue.InsertManyTx(ctx, tx, []river.InsertManyParams{successor}); err != nil {
@@ -231,6 +242,9 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 	})
 	if err != nil {
 		return fmt.Errorf("declare missed slots: %w", err)
+	}
+	if declared {
+		s.Recorder.metrics.missed.WithLabelValues(reason).Inc()
 	}
 	return river.RecordOutput(ctx, map[string]any{"gap": reason, "from_slot": args.Slot, "to_slot": to})
 }

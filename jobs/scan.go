@@ -21,6 +21,8 @@ type ScanArgs struct {
 	MonitorID int64     `json:"monitor_id"`
 	At        time.Time `json:"at"`     // the scan's slot in the log; never a whole second, so never one of a schedule
 	Reason    string    `json:"reason"` // ReasonRetry or ReasonAsked
+	// Unseen: in the place of a scan whose worker could not see the network.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // Kind implements river.JobArgs.
@@ -82,7 +84,11 @@ func (w *ScanWorker) Work(ctx context.Context, job *river.Job[ScanArgs]) error {
 		return fmt.Errorf("wait for a probe: %w", err)
 	}
 	defer release()
-	outcome, err := s.scan(ctx, row.Monitor, args.At, args.Reason)
+	monitors, err := s.withSecrets(ctx, row.Monitor)
+	if err != nil {
+		return err
+	}
+	outcome, err := s.scan(ctx, monitors[0], args.At, args.Reason)
 	if err != nil {
 		return err
 	}
@@ -94,9 +100,9 @@ func whyNot(job *river.Job[ScanArgs], row db.GetMonitorWithStateRow, now time.Ti
 	switch {
 	case now.Sub(job.Args.At) > scanWithin:
 		return "too late"
-	case job.Args.Reason == ReasonRetry && !stateOf(row.MonitorState).Doubtful():
+	case job.Args.Reason == ReasonRetry && !job.Args.Unseen && !stateOf(row.MonitorState).Doubtful():
 		return "no longer in doubt"
-	case job.Attempt > 1 && !isSafe(row.Monitor.Method):
+	case job.Attempt > 1 && !isSafe(row.Monitor):
 		return "the request may have been made, and must not be made twice"
 	default:
 		return ""

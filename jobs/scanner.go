@@ -57,34 +57,43 @@ func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func()
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
 	}
-	return s.limiter.acquire(ctx, target.Host)
+	return s.limiter.acquire(ctx, target.Host, s.Recorder.metrics.limitWaits)
 }
 
 // scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
-func (s *Scanner) scan(ctx context.Context, monitor db.Monitor, slot time.Time, reason string) (uptime.Outcome, error) {
-	result := s.Prober.Probe(ctx, targetOf(monitor))
+func (s *Scanner) scan(ctx context.Context, monitor watched, slot time.Time, reason string) (uptime.Outcome, error) {
+	target := ConfigOf(monitor.Monitor, monitor.secrets).Target()
+	s.Recorder.metrics.inFlight.Inc()
+	result := s.Prober.Probe(ctx, target)
+	s.Recorder.metrics.inFlight.Dec()
+	result = s.Recorder.blindness.scanned(monitor.Monitor, result)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := s.Recorder.Record(ctx, s.scanOf(monitor, slot, reason, result)); err != nil {
+	if err := s.Recorder.Record(ctx, s.scanOf(monitor.Monitor, slot, reason, result), result.Certificate); err != nil {
 		return "", err
 	}
 	return result.Outcome, nil
 }
 
-func targetOf(monitor db.Monitor) probe.Target {
-	target := probe.Target{
-		Method:           monitor.Method,
-		URL:              monitor.URL,
-		RegexpInvert:     monitor.RegexpInvert,
-		Timeout:          time.Duration(monitor.TimeoutMS) * time.Millisecond,
-		AcceptedStatuses: monitor.AcceptedStatuses,
-		MaxRedirects:     monitor.MaxRedirects,
+// watched is a monitor with what its scan needs besides its row.
+type watched struct {
+	db.Monitor
+
+	secrets probe.Secrets
+}
+
+// withSecrets gives monitors with their secrets.
+func (s *Scanner) withSecrets(ctx context.Context, monitors ...db.Monitor) ([]watched, error) {
+	secrets, err := loadSecrets(ctx, db.New(s.Conn), monitors...)
+	if err != nil {
+		return nil, err
 	}
-	if monitor.Regexp != nil {
-		target.Regexp = *monitor.Regexp
+	all := make([]watched, len(monitors))
+	for i, monitor := range monitors {
+		all[i] = watched{monitor, secrets[monitor.ID]}
 	}
-	return target
+	return all, nil
 }
 
 func (s *Scanner) scanOf(monitor db.Monitor, slot time.Time, reason string, result probe.Result) db.Scan {
@@ -114,6 +123,9 @@ func (s *Scanner) scanOf(monitor db.Monitor, slot time.Time, reason string, resu
 	}
 	if result.Error != "" {
 		scan.Error = &result.Error
+	}
+	if result.BodyExcerpt != "" {
+		scan.BodyExcerpt = &result.BodyExcerpt
 	}
 	return scan
 }

@@ -60,7 +60,7 @@ type tally struct {
 // scanAll scans monitors at a slot, their starts spread over a second, and returns when every result is recorded.
 // Monitors that could not be started in time, or whose scan or result was lost through a fault of ours, are declared as
 // gaps.
-func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []db.Monitor) (roundOutput, error) {
+func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []watched) (roundOutput, error) {
 	t := tally{gaps: map[string][]int64{}, output: roundOutput{FailedIDs: []int64{}}}
 	startCtx, cancel := context.WithTimeout(ctx, s.startWithin)
 	defer cancel()
@@ -81,7 +81,7 @@ func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []db.Mon
 }
 
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it.
-func (s *Scanner) scanOne(ctx, startCtx context.Context, monitor db.Monitor, slot time.Time, t *tally) {
+func (s *Scanner) scanOne(ctx, startCtx context.Context, monitor watched, slot time.Time, t *tally) {
 	outcome, gap := s.tryScan(ctx, startCtx, monitor, slot)
 
 	t.mu.Lock()
@@ -96,7 +96,7 @@ func (s *Scanner) scanOne(ctx, startCtx context.Context, monitor db.Monitor, slo
 
 // tryScan gives the outcome of a scan that is recorded, or else the reason why there is none.
 func (s *Scanner) tryScan(
-	ctx, startCtx context.Context, monitor db.Monitor, slot time.Time,
+	ctx, startCtx context.Context, monitor watched, slot time.Time,
 ) (outcome uptime.Outcome, gap string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -106,7 +106,7 @@ func (s *Scanner) tryScan(
 		}
 	}()
 
-	release, err := s.await(startCtx, monitor)
+	release, err := s.await(startCtx, monitor.Monitor)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil: // the process stops
@@ -138,6 +138,7 @@ func (s *Scanner) declareAll(ctx context.Context, args RoundArgs, t *tally) erro
 	defer cancel()
 	var errs error
 	for reason, ids := range t.gaps {
+		s.Recorder.metrics.missed.WithLabelValues(reason).Add(float64(len(ids)))
 		err := declareMonitorGaps(ctx, db.New(s.Conn), args.schedule(), args.Slot, reason, s.Now(), ids...)
 		errs = errors.Join(errs, err)
 	}

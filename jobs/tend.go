@@ -45,10 +45,11 @@ func (TendArgs) InsertOpts() river.InsertOpts {
 type TendWorker struct {
 	river.WorkerDefaults[TendArgs]
 
-	Conn   db.Conn
-	Queue  Queue
-	Logger *slog.Logger
-	Now    func() time.Time
+	Conn    db.Conn
+	Queue   Queue
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Metrics *Metrics
 }
 
 // tendOutput is what tend found, and what River UI shows.
@@ -65,7 +66,10 @@ func (w *TendWorker) Work(ctx context.Context, _ *river.Job[TendArgs]) error {
 		w.reviveChains(ctx, now, &output),
 		w.declareUnaccounted(ctx, now.Add(-accountedWithin), &output),
 		w.makeChunks(ctx, now),
+		w.closeStaleAlerts(ctx, now),
 	)
+	w.Metrics.repairs.Add(float64(output.RoundsRevived + output.SlotsDeclared))
+	w.Metrics.missed.WithLabelValues(gapUnaccounted).Add(float64(output.SlotsDeclared))
 	if output != (tendOutput{}) {
 		w.Logger.ErrorContext(ctx, "tend found something forgotten", slog.Int("rounds_revived", output.RoundsRevived),
 			slog.Int("slots_declared", output.SlotsDeclared))
@@ -76,6 +80,15 @@ func (w *TendWorker) Work(ctx context.Context, _ *river.Job[TendArgs]) error {
 func (w *TendWorker) makeChunks(ctx context.Context, now time.Time) error {
 	if err := db.New(w.Conn).MakeLogChunks(ctx, now); err != nil {
 		return fmt.Errorf("make the log's next chunks: %w", err)
+	}
+	return nil
+}
+
+// closeStaleAlerts closes alerts whose workers are gone.
+func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error {
+	err := db.New(w.Conn).CloseStaleAlerts(ctx, db.CloseStaleAlertsParams{At: now, SeenBefore: now.Add(-alertStale)})
+	if err != nil {
+		return fmt.Errorf("close stale alerts: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +18,10 @@ import (
 const forgotten = "tend found something forgotten"
 
 func (p *process) tender() *jobs.TendWorker {
-	return &jobs.TendWorker{Conn: p.pool, Queue: p.queue, Logger: slog.New(&p.logs), Now: p.now}
+	return &jobs.TendWorker{
+		Conn: p.pool, Queue: p.queue, Logger: slog.New(&p.logs), Now: p.now,
+		Metrics: jobs.NewMetrics(prometheus.NewRegistry()),
+	}
 }
 
 // tend works a tend job, and gives what it found.

@@ -23,9 +23,9 @@ type Request struct {
 	BasicUsername string            `json:"basic_username,omitempty"`
 	UserAgent     string            `json:"user_agent,omitempty"`
 	HostOverride  string            `json:"host_override,omitempty"` // asked for in Host and in TLS; the URL's is connected to
-	HTTP2         bool              `json:"http2,omitempty"`         // offered, and spoken if the target agrees
-	IPVersion     int               `json:"ip_version,omitempty"`    // 4 or 6; 0: whichever connects first
-	TLSSkipVerify bool              `json:"tls_skip_verify,omitempty"`
+	HTTP2         bool              `json:"http2,omitzero"`          // offered, and spoken if the target agrees
+	IPVersion     int               `json:"ip_version,omitzero"`     // 4 or 6; 0: whichever connects first
+	TLSSkipVerify bool              `json:"tls_skip_verify,omitzero"`
 	CAPEM         string            `json:"ca_pem,omitempty"`                 // trusted besides the system's roots
 	ClientCertPEM string            `json:"client_certificate_pem,omitempty"` // its key is among the Secrets
 }
@@ -44,14 +44,14 @@ type Expectations struct {
 	Regexps         []string          `json:"regexps,omitempty"`        // all must match the body
 	HeaderRegexps   map[string]string `json:"header_regexps,omitempty"` // by header: one of its values must match
 	JSON            []JSONExpectation `json:"json,omitempty"`
-	MaxTotalMS      int               `json:"max_total_ms,omitempty"`      // a scan that takes longer has failed; 0: none
-	DegradedAfterMS int               `json:"degraded_after_ms,omitempty"` // one that takes longer is good, but slow; 0: none
-	CertificateDays int               `json:"certificate_days,omitempty"`  // days that it must still be valid; 0: any
+	MaxTotalMS      int               `json:"max_total_ms,omitzero"`      // a scan that takes longer has failed; 0: none
+	DegradedAfterMS int               `json:"degraded_after_ms,omitzero"` // one that takes longer is good, but slow; 0: none
+	CertificateDays int               `json:"certificate_days,omitzero"`  // days that it must still be valid; 0: any
 }
 
 // JSONExpectation is what must be true of one value of a JSON body.
 type JSONExpectation struct {
 	Path  string `json:"path" doc:"The value, as a singular query of RFC 9535, at most 512 bytes." example:"$.status"`
 	Op    string `json:"op" doc:"How to compare: exists, equals, not_equals, less, less_or_equal, greater or greater_or_equal." example:"equals"`
-	Value any    `json:"value,omitempty" doc:"What to compare it with: a string, number, boolean or null; with less and greater a number or string. Left out for exists." example:"ok"`
+	Value any    `json:"value,omitzero" doc:"What to compare it with: a string, number, boolean or null; with less and greater a number or string. Left out for exists." example:"ok"`
 }

@@ -78,6 +78,9 @@ func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
 	return tcpVerdict(err)
 }
 
+// NoResolver is the error of a result that is inconclusive because the DNS resolver of this host cannot be reached.
+const NoResolver = "this host could not ask its DNS resolver"
+
 var ourTrouble = verdict{uptime.Inconclusive, "this host lacks files, ports or memory, or forbids the connection"}
 
 // ours reports whether an error is this host's, and says nothing of the target. A local firewall's is EPERM or EACCES.
@@ -91,7 +94,7 @@ func ours(err error) bool {
 func (h *hop) dnsVerdict(err *net.DNSError) verdict {
 	switch {
 	case resolverUnreachable(err):
-		return verdict{uptime.Inconclusive, "this host could not ask its DNS resolver"}
+		return verdict{uptime.Inconclusive, NoResolver}
 	case err.IsTimeout:
 		return timeout(inDNS)
 	case h.heard.servfail.Load():

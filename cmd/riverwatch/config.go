@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -22,7 +23,15 @@ import (
 type config struct {
 	DatabaseURL   string         `env:"DATABASE_URL"`
 	Listen        netip.AddrPort `env:"RIVERWATCH_LISTEN" envDefault:"127.0.0.1:8080"`
-	AllowCIDRs    cidrs          `env:"RIVERWATCH_ALLOW_CIDRS"`
+	MetricsListen string         `env:"RIVERWATCH_METRICS_LISTEN" envDefault:"127.0.0.1:9090"`
+	AllowCIDRs    allowList      `env:"RIVERWATCH_ALLOW_CIDRS"`
+	AllowPorts    ports          `env:"RIVERWATCH_ALLOW_PORTS"`
+	RefuseCIDRs   cidrs          `env:"RIVERWATCH_REFUSE_CIDRS"`
+	NAT64         nat64          `env:"RIVERWATCH_NAT64_PREFIXES"`
+	Resolver      netip.AddrPort `env:"RIVERWATCH_RESOLVER"`
+	Contact       string         `env:"RIVERWATCH_CONTACT"`
+	MaxBodyBytes  int            `env:"RIVERWATCH_MAX_BODY_BYTES" envDefault:"1048576"`
+	Sentinels     []string       `env:"RIVERWATCH_SENTINELS"`
 	Probes        int            `env:"RIVERWATCH_PROBES" envDefault:"2000"`
 	ProbesPerHost int            `env:"RIVERWATCH_PROBES_PER_HOST" envDefault:"200"`
 	DBConnections int            `env:"RIVERWATCH_DB_CONNECTIONS" envDefault:"10"`
@@ -42,6 +51,36 @@ func (c *cidrs) UnmarshalText(text []byte) error {
 	return err
 }
 
+// allowList is a list of address ranges, some of them for one port.
+type allowList struct {
+	everywhere []netip.Prefix
+	at         []probe.PrefixPort
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *allowList) UnmarshalText(text []byte) (err error) {
+	l.everywhere, l.at, err = probe.ParseAllow(string(text))
+	return err
+}
+
+// ports is a comma-separated list of ports.
+type ports []uint16
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *ports) UnmarshalText(text []byte) (err error) {
+	*p, err = probe.ParsePorts(string(text))
+	return err
+}
+
+// nat64 is a comma-separated list of NAT64 prefixes.
+type nat64 []netip.Prefix
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *nat64) UnmarshalText(text []byte) (err error) {
+	*n, err = probe.ParseNAT64(string(text))
+	return err
+}
+
 // duration is as time.ParseDuration reads it.
 type duration time.Duration
 
@@ -56,6 +95,9 @@ func (d *duration) UnmarshalText(text []byte) error {
 }
 
 var (
+	_ encoding.TextUnmarshaler = (*allowList)(nil)
+	_ encoding.TextUnmarshaler = (*ports)(nil)
+	_ encoding.TextUnmarshaler = (*nat64)(nil)
 	_ encoding.TextUnmarshaler = (*cidrs)(nil)
 	_ encoding.TextUnmarshaler = (*duration)(nil)
 )
@@ -111,6 +153,12 @@ func accepted(fieldType reflect.Type) string {
 		return "accepted is an address and a port, such as 127.0.0.1:8080"
 	case reflect.TypeFor[cidrs]():
 		return "accepted is a comma-separated list such as 10.0.0.0/8,fd00::/8"
+	case reflect.TypeFor[allowList]():
+		return "accepted is a comma-separated list such as 10.0.0.0/8,fd00::/8, or with a port 10.0.0.0/8@8080"
+	case reflect.TypeFor[ports]():
+		return "accepted is a comma-separated list such as 22,25"
+	case reflect.TypeFor[nat64]():
+		return "accepted is a comma-separated list such as 64:ff9b:1::/96"
 	case reflect.TypeFor[duration]():
 		return "accepted is a duration such as 6h or 30m"
 	case reflect.TypeFor[slog.Level]():
@@ -138,6 +186,11 @@ func (c config) check(parseErrors []error) (errs []error) {
 	within("RIVERWATCH_PROBES", c.Probes, 1, 100_000)
 	within("RIVERWATCH_PROBES_PER_HOST", c.ProbesPerHost, 1, 100_000)
 	within("RIVERWATCH_DB_CONNECTIONS", c.DBConnections, 4, 1000)
+	within("RIVERWATCH_MAX_BODY_BYTES", c.MaxBodyBytes, 1<<10, 8<<20)
+	if _, err := netip.ParseAddrPort(c.MetricsListen); err != nil && c.MetricsListen != "off" {
+		errs = append(errs, fmt.Errorf("RIVERWATCH_METRICS_LISTEN: %q: accepted is an address and a port such as %s, or off",
+			c.MetricsListen, defaultMetricsListen))
+	}
 	if chunk := time.Duration(c.LogChunk); chunk < time.Hour || chunk > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_LOG_CHUNK: %s: accepted is 1h to 720h", chunk))
 	}
@@ -156,14 +209,46 @@ func (c config) policy(ctx context.Context, api netip.AddrPort) (probe.Policy, e
 		return probe.Policy{}, fmt.Errorf("parse DATABASE_URL: %w", err)
 	}
 	refuse = append(refuse, resolve(ctx, database.ConnConfig.Host, database.ConnConfig.Port)...)
+	if metrics, err := netip.ParseAddrPort(c.MetricsListen); err == nil {
+		own, err := ownAddresses(metrics)
+		if err != nil {
+			return probe.Policy{}, err
+		}
+		refuse = append(refuse, own...)
+	}
 	for _, fallback := range database.ConnConfig.Fallbacks {
 		refuse = append(refuse, resolve(ctx, fallback.Host, fallback.Port)...)
 	}
 	if c.KubernetesHost != "" {
 		refuse = append(refuse, resolve(ctx, c.KubernetesHost, 0)...)
 	}
-	return probe.Policy{Allow: c.AllowCIDRs, Refuse: refuse}, nil
+	return probe.Policy{
+		Allow: c.AllowCIDRs.everywhere, AllowAt: c.AllowCIDRs.at, AllowPorts: c.AllowPorts,
+		Refuse: refuse, RefusePrefixes: c.RefuseCIDRs, NAT64: c.NAT64,
+	}, nil
 }
+
+// probeSettings are what the operator sets of all probes.
+func (c config) probeSettings(policy probe.Policy) probe.Settings {
+	return probe.Settings{
+		Policy: policy, MaxBodyBytes: int64(c.MaxBodyBytes), Resolver: c.Resolver, Contact: c.Contact,
+	}
+}
+
+// sentinels are the URLs whose answers show that this process sees the network.
+func (c config) sentinels(policy probe.Policy) (sentinels []string, err error) {
+	for _, raw := range c.Sentinels {
+		sentinel, badURL := probe.NormalizeURL(strings.TrimSpace(raw), policy)
+		if badURL != nil {
+			err = errors.Join(err, fmt.Errorf("RIVERWATCH_SENTINELS: %q: %w", raw, badURL))
+		}
+		sentinels = append(sentinels, sentinel)
+	}
+	return sentinels, err
+}
+
+// defaultMetricsListen is where several processes of one machine would meet.
+const defaultMetricsListen = "127.0.0.1:9090"
 
 // ownAddresses gives the addresses at which a listener is reached.
 func ownAddresses(listen netip.AddrPort) ([]netip.AddrPort, error) {

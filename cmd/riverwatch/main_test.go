@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/probe"
 )
 
 // output collects what a command prints while it runs.
@@ -95,8 +97,36 @@ func TestSettings(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "127.0.0.1:8080", c.Listen.String())
 		require.Empty(t, c.AllowCIDRs)
+		require.Empty(t, c.AllowPorts)
+		require.Empty(t, c.RefuseCIDRs)
+		require.Empty(t, c.NAT64)
+		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20}, c.probeSettings(probe.Policy{}))
 		require.Equal(t, []int{2000, 200, 10}, []int{c.Probes, c.ProbesPerHost, c.DBConnections})
 		require.Equal(t, 6*time.Hour, time.Duration(c.LogChunk))
+	})
+
+	t.Run("TellTheProbeWhatItMay", func(t *testing.T) {
+		t.Parallel()
+		environment := map[string]string{
+			"DATABASE_URL": "postgres://u@127.0.0.1:5432/d", "RIVERWATCH_ALLOW_CIDRS": "10.0.0.0/8, 192.168.0.0/16@8080",
+			"RIVERWATCH_ALLOW_PORTS": "22,25", "RIVERWATCH_REFUSE_CIDRS": "10.9.0.0/16",
+			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b:1::/96", "RIVERWATCH_MAX_BODY_BYTES": "8388608",
+			"RIVERWATCH_RESOLVER": "9.9.9.9:53", "RIVERWATCH_CONTACT": "https://example.com/bot",
+		}
+		c, err := loadConfig(func(name string) string { return environment[name] })
+		require.NoError(t, err)
+		policy, err := c.policy(t.Context(), c.Listen)
+		require.NoError(t, err)
+		for address, allowed := range map[string]bool{
+			"10.1.1.1:80": true, "10.1.1.1:22": true, "10.1.1.1:23": false, "10.9.1.1:80": false, "192.168.1.1:8080": true,
+			"192.168.1.1:80": false, "[64:ff9b:1::a01:101]:80": true, "[64:ff9b:1::c0a8:101]:80": false,
+		} {
+			require.Equal(t, allowed, policy.Check(netip.MustParseAddrPort(address)) == nil, address)
+		}
+		settings := c.probeSettings(policy)
+		require.Equal(t, int64(8<<20), settings.MaxBodyBytes)
+		require.Equal(t, "9.9.9.9:53", settings.Resolver.String())
+		require.Equal(t, "https://example.com/bot", settings.Contact)
 	})
 
 	t.Run("AreAllReportedAtOnce", func(t *testing.T) {
@@ -104,7 +134,8 @@ func TestSettings(t *testing.T) {
 		wrong := map[string]string{
 			"RIVERWATCH_LISTEN": "localhost", "RIVERWATCH_ALLOW_CIDRS": "10.0.0.0/8,nonsense", "RIVERWATCH_PROBES": "many",
 			"RIVERWATCH_PROBES_PER_HOST": "1e3", "RIVERWATCH_DB_CONNECTIONS": "x", "RIVERWATCH_LOG_CHUNK": "6",
-			"RIVERWATCH_LOG_LEVEL": "loud",
+			"RIVERWATCH_LOG_LEVEL": "loud", "RIVERWATCH_ALLOW_PORTS": "ssh", "RIVERWATCH_REFUSE_CIDRS": "nonsense",
+			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b::/64", "RIVERWATCH_MAX_BODY_BYTES": "1MB", "RIVERWATCH_RESOLVER": "dns.example",
 		}
 		for _, name := range []string{"serve", "api", "worker", "healthcheck", "generate-monitors"} {
 			_, _, err := command(t.Context(), wrong, name)
@@ -120,7 +151,7 @@ func TestSettings(t *testing.T) {
 		t.Parallel()
 		wrong := map[string]string{
 			"DATABASE_URL": "postgres://u@h:port/d", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
-			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m",
+			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609",
 		}
 		_, _, err := command(t.Context(), wrong, "migrate", "status")
 		for setting := range wrong {
@@ -180,68 +211,6 @@ func TestGenerateMonitors(t *testing.T) {
 	delete(environment, "RIVERWATCH_ALLOW_CIDRS")
 	_, _, err = command(t.Context(), environment, args...)
 	require.ErrorContains(t, err, "RIVERWATCH_ALLOW_CIDRS")
-}
-
-func TestCheck(t *testing.T) {
-	t.Parallel()
-	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/bad" {
-			w.WriteHeader(http.StatusInternalServerError)
-		}
-		_, _ = io.WriteString(w, "all is well")
-	}))
-	t.Cleanup(target.Close)
-	allow := []string{"--allow-cidr", "127.0.0.0/8"}
-
-	t.Run("PrintsATableForPeople", func(t *testing.T) {
-		t.Parallel()
-		stdout, _, err := command(t.Context(), nil, append([]string{"check", "--regexp", "well$", target.URL}, allow...)...)
-		require.NoError(t, err)
-		for _, row := range []string{
-			`url\s+` + regexp.QuoteMeta(target.URL) + "/", `outcome\s+ok`, `http status\s+200`, `regexp matched\s+true`,
-			`remote ip\s+127\.0\.0\.1`, `body\s+11 bytes`, `connect\s+[\d.]+ ms`, `total\s+[\d.]+ ms`,
-		} {
-			require.Regexp(t, "(?m)^"+row+"$", stdout)
-		}
-		require.NotRegexp(t, `(?m)^dns`, stdout, "what was not measured is not shown")
-	})
-
-	t.Run("PrintsJSON", func(t *testing.T) {
-		t.Parallel()
-		stdout, _, err := command(t.Context(), nil, append([]string{"check", "--json", target.URL + "/bad"}, allow...)...)
-		require.Error(t, err)
-		require.Equal(t, exitFailed, exitCode(err))
-		var got map[string]any
-		require.NoError(t, json.Unmarshal([]byte(stdout), &got))
-		require.Equal(t, "status_mismatch", got["outcome"])
-		require.Equal(t, false, got["good"])
-		require.InDelta(t, 500, got["http_status"], 0)
-		require.Nil(t, got["dns_ms"])
-		require.Contains(t, got, "regexp_matched")
-	})
-
-	t.Run("RefusesAPrivateAddress", func(t *testing.T) {
-		t.Parallel()
-		stdout, _, err := command(t.Context(), nil, "check", "--json", target.URL)
-		require.Equal(t, exitUsage, exitCode(err))
-		require.Contains(t, stdout, `"target_not_allowed"`)
-		stdout, _, err = command(t.Context(), nil, "check", target.URL)
-		require.Equal(t, exitUsage, exitCode(err))
-		require.Empty(t, stdout)
-	})
-}
-
-// A full disk behind standard output is an error too.
-func TestCheckThatCannotPrint(t *testing.T) {
-	t.Parallel()
-	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	t.Cleanup(target.Close)
-	for _, args := range [][]string{{"check", target.URL}, {"check", "--json", target.URL}} {
-		closed, out := io.Pipe()
-		require.NoError(t, closed.Close())
-		err := run(t.Context(), append(args, "--allow-cidr", "127.0.0.0/8"), func(string) string { return "" }, out, io.Discard)
-		require.ErrorContains(t, err, "print")
-	}
 }
 
 // startedAt is where a server that was started says it is.

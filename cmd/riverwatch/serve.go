@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -105,6 +106,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 	}
 
 	s := &server{program: p, config: config, pool: pool, queue: queue, logger: logger}
+	s.registry = s.newRegistry()
 	own := config.Listen
 	if roles.answers {
 		s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen.String())
@@ -116,8 +118,12 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 	if s.policy, err = config.policy(ctx, own); err != nil {
 		return err
 	}
+	if s.sentinels, err = config.sentinels(s.policy); err != nil {
+		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.tellMetrics(ctx) })
 	if roles.answers {
 		group.Go(func() error { return s.answer(ctx) })
 	}
@@ -131,12 +137,14 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 type server struct {
 	*program
 
-	config   config
-	policy   probe.Policy
-	pool     *pgxpool.Pool
-	queue    jobs.Queue
-	logger   *slog.Logger
-	listener net.Listener // nil if it answers nothing
+	config    config
+	policy    probe.Policy
+	sentinels []string
+	pool      *pgxpool.Pool
+	queue     jobs.Queue
+	logger    *slog.Logger
+	listener  net.Listener // nil if it answers nothing
+	registry  *prometheus.Registry
 }
 
 // logger logs as JSON, which escapes what strangers may have put into a value.
@@ -200,7 +208,7 @@ func (s *server) scan(ctx context.Context) error {
 	if err := s.awaitSchema(ctx); err != nil {
 		return nil // ctx is done before there was anything to do
 	}
-	recorder := jobs.NewRecorder(s.pool, s.queue, time.Now, s.logger)
+	recorder := jobs.NewRecorder(s.pool, s.queue, jobs.NewMetrics(s.registry), time.Now, s.logger)
 	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan struct{})
 	go func() {
@@ -213,8 +221,9 @@ func (s *server) scan(ctx context.Context) error {
 	}()
 
 	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
-	prober := probe.NewProber(probe.Settings{Policy: s.policy}, s.logger)
+	prober := probe.NewProber(s.config.probeSettings(s.policy), s.logger)
 	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, workerName(), time.Now)
+	defer jobs.NewSight(scanner, s.sentinels, s.logger).Watch(ctx)()
 	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
 	if err != nil {
 		return err

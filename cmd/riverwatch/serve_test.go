@@ -56,7 +56,7 @@ func TestReachable(t *testing.T) {
 // What is ours is refused, whatever the operator allows.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
-	everything := cidrs{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	everything := allowList{everywhere: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
 	policyOf := func(t *testing.T, listen string, c config) probe.Policy {
 		t.Helper()
 		c.AllowCIDRs = everything

@@ -123,7 +123,7 @@ func Monitor(t require.TestingT, conn db.DBTX, interval, phase int) db.Monitor {
 		ID: ids[0], Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
 		IntervalSeconds: interval, Phase: phase, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
 		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
-		At: time.Now(),
+		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, At: time.Now(),
 	}}).QueryRow(func(_ int, row db.Monitor, rowErr error) { monitor, err = row, rowErr })
 	require.NoError(t, err)
 	return monitor

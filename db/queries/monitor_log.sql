@@ -2,20 +2,22 @@
 -- name: CopyScans :copyfrom
 INSERT INTO monitor_log (
     slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes,
-    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error
+    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt
 ) VALUES (
     @slot, @monitor_id, @late_ms, @dns_us, @connect_us, @tls_us, @wait_us, @transfer_us, @total_us, @body_bytes,
-    @monitor_version, @http_status, @regexp_matched, @outcome, @reason, @worker, @remote_ip, @error
+    @monitor_version, @http_status, @regexp_matched, @outcome, @reason, @worker, @remote_ip, @error,
+    @body_excerpt
 );
 
 -- InsertScans inserts the scans that are not there yet, and gives no row for the others.
 -- name: InsertScans :batchone
 INSERT INTO monitor_log (
     slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes,
-    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error
+    monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt
 ) VALUES (
     @slot, @monitor_id, @late_ms, @dns_us, @connect_us, @tls_us, @wait_us, @transfer_us, @total_us, @body_bytes,
-    @monitor_version, @http_status, @regexp_matched, @outcome, @reason, @worker, @remote_ip, @error
+    @monitor_version, @http_status, @regexp_matched, @outcome, @reason, @worker, @remote_ip, @error,
+    @body_excerpt
 )
 ON CONFLICT (slot, monitor_id) DO NOTHING
 RETURNING monitor_id;

@@ -7,10 +7,12 @@ FROM generate_series(1, @count::integer);
 -- name: CreateMonitors :batchone
 INSERT INTO monitors (
     id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
-    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, paused_at, created_at, updated_at
+    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
+    secret_names, paused_at, created_at, updated_at
 ) VALUES (
     @id, @name, @method, @url, @regexp, @regexp_invert, @interval_seconds, @phase, @timeout_ms, @accepted_statuses,
-    @max_redirects, @failure_threshold, @success_threshold, @retry_interval_seconds, @tags, @paused_at, @at, @at
+    @max_redirects, @failure_threshold, @success_threshold, @retry_interval_seconds, @tags, @request, @expectations,
+    @secret_names, @paused_at, @at, @at
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
 RETURNING *;
@@ -47,6 +49,9 @@ UPDATE monitors SET
     success_threshold = @success_threshold,
     retry_interval_seconds = @retry_interval_seconds,
     tags = @tags,
+    request = @request,
+    expectations = @expectations,
+    secret_names = @secret_names,
     paused_at = sqlc.narg(paused_at),
     deleted_at = NULL,
     version = version + 1,
@@ -55,7 +60,11 @@ WHERE id = @id
 RETURNING *;
 
 -- name: DeleteMonitor :exec
-UPDATE monitors SET deleted_at = @at::timestamptz, version = version + 1, updated_at = @at::timestamptz
+UPDATE monitors SET
+    deleted_at = @at::timestamptz,
+    secret_names = '{}', -- DeleteSecrets goes with it
+    version = version + 1,
+    updated_at = @at::timestamptz
 WHERE id = @id;
 
 -- GetMonitorWithState gives a monitor and where it stands.

@@ -1,0 +1,9 @@
+-- name: PutSecrets :exec
+INSERT INTO monitor_secrets (monitor_id, secrets) VALUES (@monitor_id, @secrets)
+ON CONFLICT (monitor_id) DO UPDATE SET secrets = excluded.secrets;
+
+-- name: DeleteSecrets :exec
+DELETE FROM monitor_secrets WHERE monitor_id = @monitor_id;
+
+-- name: ListSecrets :many
+SELECT * FROM monitor_secrets WHERE monitor_id = ANY(@monitor_ids::bigint[]);

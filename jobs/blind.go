@@ -1,0 +1,414 @@
+package jobs
+
+import (
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"riverwatch/db"
+	"riverwatch/probe"
+	"riverwatch/uptime"
+)
+
+const (
+	// How far back scans count. What failed in that time is taken back once we are blind.
+	doubtsLast = time.Minute
+	// It is suspicious if so many hosts fall silent in that time…
+	leastSilent = 5
+	// …and they are more than this of all that may be expected to answer.
+	silentShare = 0.3
+	// Of so many hosts that fell silent, and so many that did not, a look without sentinels asks.
+	sampleSize = 5
+	// Looks in a row that see nothing, until we are blind though nothing else is suspicious.
+	failedLooksToBlind = 2
+)
+
+// cannotSee is the error of a scan that failed while its worker was blind.
+const cannotSee = "this worker cannot see the network"
+
+// unheardOutcomes are those of a probe that heard nothing from its target, so that the fault may be ours.
+var unheardOutcomes = []uptime.Outcome{
+	uptime.TimeoutDNS, uptime.DNSServfail, uptime.DNSError, uptime.TimeoutConnect, uptime.ConnectUnreachable,
+}
+
+// silence is whether a probe has heard from the network.
+type silence int
+
+const (
+	tellsNothing silence = iota // it was cut short, or never let out
+	heard                       // from the target, or from DNS of it
+	unheard                     // nothing
+	unheardDNS                  // nothing, not even from DNS
+)
+
+func silenceOf(target string, result probe.Result) silence {
+	switch {
+	case result.Outcome == uptime.Inconclusive && result.Error == probe.NoResolver:
+		return unheardDNS
+	case !result.Outcome.Conclusive():
+		return tellsNothing
+	case !slices.Contains(unheardOutcomes, result.Outcome):
+		return heard
+	case result.Outcome == uptime.TimeoutConnect, result.Outcome == uptime.ConnectUnreachable:
+		return unheard
+	case strings.HasPrefix(target, "dns:") && result.Outcome != uptime.TimeoutDNS: // its target is the DNS server
+		return heard
+	}
+	return unheardDNS
+}
+
+// blindness gathers what scans and looks tell of our own network, and decides whether we see it. A look asks whoever
+// should answer; Sight makes it.
+type blindness struct {
+	now  func() time.Time
+	wake chan struct{} // a host has fallen silent
+
+	mu          sync.Mutex
+	hosts       map[string]*sighting // by host and port
+	doubts      []doubt              // oldest first
+	missed      map[int64]bool       // monitors whose scan told nothing because we were blind
+	blindSince  time.Time            // zero: we see
+	doubtsSince time.Time            // since when failures are taken back, once we are or were blind
+	sawAt       time.Time            // the beginning of the last look that saw
+	sawAgainAt  time.Time            // the beginning of the look that ended the last blindness
+	failedLooks int
+	written     bool // there may be failures in the log to take back
+}
+
+// sighting is what was last heard of a host.
+type sighting struct {
+	target  string // the URL of a monitor
+	at      time.Time
+	silence silence // heard; or unheard, when it was heard before
+}
+
+// doubt is what a scan that heard nothing did to a monitor's state.
+type doubt struct {
+	monitorID     int64
+	before, after uptime.State
+	at            time.Time
+}
+
+func newBlindness(now func() time.Time) *blindness {
+	return &blindness{
+		now: now, wake: make(chan struct{}, 1), hosts: map[string]*sighting{}, missed: map[int64]bool{},
+	}
+}
+
+// scanned takes in the result of a scan, and gives what is to be recorded: a failure that may be ours is inconclusive
+// if we are blind, or were when the scan began.
+func (b *blindness) scanned(monitor db.Monitor, result probe.Result) probe.Result {
+	target, err := url.Parse(monitor.URL)
+	if err != nil {
+		return result
+	}
+	kind := silenceOf(monitor.URL, result)
+	if kind == tellsNothing {
+		return result
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	host := b.hosts[target.Host]
+	switch {
+	case kind == heard && host == nil:
+		b.hosts[target.Host] = &sighting{target: monitor.URL, at: b.now(), silence: heard}
+		return result
+	case kind == heard:
+		host.at, host.silence = b.now(), heard
+		return result
+	case host != nil, result.Outcome == uptime.Inconclusive: // no doubt that the fault is ours: DNS is not asked by the target
+		b.fellSilent(target.Host, monitor.URL, kind)
+	}
+	b.wakeUp()
+	if b.blindSince.IsZero() && !result.Start.Before(b.sawAgainAt) {
+		return result
+	}
+	b.missed[monitor.ID] = true
+	if result.Outcome != uptime.Inconclusive {
+		result.Outcome, result.Error = uptime.Inconclusive, cannotSee
+	}
+	return result
+}
+
+// recorded takes in what scans did to the states of monitors. A monitor that was well until now is one whose host has
+// fallen silent, whichever worker heard of it before.
+func (b *blindness) recorded(changes []change) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range changes {
+		kind := silenceOf(c.monitor.URL, probe.Result{Outcome: c.outcome})
+		if kind != unheard && kind != unheardDNS {
+			continue
+		}
+		b.doubts = append(b.doubts, doubt{monitorID: c.monitor.ID, before: c.before, after: c.after, at: b.now()})
+		b.written = b.written || !b.blindSince.IsZero() // it was on its way to the log when we found that we are blind
+		wasWell := (c.before.Status == uptime.Up || c.before.Status == uptime.Degraded) && c.before.Failures == 0
+		if target, err := url.Parse(c.monitor.URL); err == nil && wasWell {
+			b.fellSilent(target.Host, c.monitor.URL, kind)
+			b.wakeUp()
+		}
+	}
+}
+
+// fellSilent notes the instant at which a host fell silent, once.
+func (b *blindness) fellSilent(host, target string, kind silence) {
+	if known := b.hosts[host]; known == nil || known.silence == heard {
+		b.hosts[host] = &sighting{target: target, at: b.now(), silence: kind}
+	}
+}
+
+func (b *blindness) wakeUp() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget drops what is older than doubtsLast, but for what a blind worker knows: it learns nothing new.
+func (b *blindness) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.blindSince.IsZero() {
+		return
+	}
+	old := b.now().Add(-doubtsLast)
+	maps.DeleteFunc(b.hosts, func(_ string, s *sighting) bool { return s.at.Before(old) })
+	recent := slices.IndexFunc(b.doubts, func(d doubt) bool { return !d.at.Before(old) })
+	if recent < 0 {
+		recent = len(b.doubts)
+	}
+	b.doubts = slices.Clone(b.doubts[recent:])
+}
+
+// suspicious reports whether so many hosts have fallen silent that the fault may be ours, and whether most of them did
+// so in DNS. A host answers if any of its ports does.
+func (b *blindness) suspicious() (yes, inDNS bool) {
+	silent, dns := 0, 0
+	for _, s := range b.hosts {
+		if s.silence != heard {
+			silent++
+		}
+	}
+	if silent < leastSilent { // nearly always
+		return false, false
+	}
+	names := map[string]silence{}
+	for host, s := range b.hosts {
+		name := hostname(host)
+		if known, ok := names[name]; !ok || known != heard {
+			names[name] = s.silence
+		}
+	}
+	silent = 0
+	for _, s := range names {
+		if s != heard {
+			silent++
+		}
+		if s == unheardDNS {
+			dns++
+		}
+	}
+	return silent >= leastSilent && float64(silent) > silentShare*float64(len(names)), 2*dns > silent
+}
+
+func hostname(hostPort string) string {
+	return (&url.URL{Host: hostPort}).Hostname()
+}
+
+// A party is who a look asks. It sees if enough of those answer who can tell anything.
+type party struct {
+	targets []string
+	most    bool // enough is more than half; else one
+}
+
+// sees says what the answers of a party mean, if anything.
+func (p party) sees(answers []silence) (sees, tells bool) {
+	answered, asked := 0, 0
+	for _, answer := range answers {
+		if answer == heard {
+			answered++
+		}
+		if answer != tellsNothing {
+			asked++
+		}
+	}
+	if p.most {
+		return 2*answered > asked, asked > 0
+	}
+	return answered > 0, asked > 0
+}
+
+// parties says whom to ask: the sentinels; without any, if there is something to suspect, some of the hosts that fell
+// silent, and some of those that did not: where these answer, the trouble is not ours. In an outage of DNS only who has
+// a name counts, as the others are seen as ever.
+func (b *blindness) parties(sentinels []string) []party {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	suspicious, inDNS := b.suspicious()
+	if inDNS && suspicious {
+		sentinels = slices.DeleteFunc(slices.Clone(sentinels), isAddress)
+	}
+	if len(sentinels) > 0 {
+		return []party{{targets: sentinels}}
+	}
+	if !suspicious && b.blindSince.IsZero() {
+		return nil
+	}
+	var silent, well []string
+	for _, s := range b.hosts {
+		switch {
+		case inDNS && isAddress(s.target):
+		case s.silence == heard:
+			well = append(well, s.target)
+		default:
+			silent = append(silent, s.target)
+		}
+	}
+	return []party{{targets: sample(silent), most: true}, {targets: sample(well), most: true}}
+}
+
+// isAddress reports whether a URL names its host by address.
+func isAddress(target string) bool {
+	parsed, err := url.Parse(target)
+	if err != nil {
+		return false
+	}
+	_, err = netip.ParseAddr(parsed.Hostname())
+	return err == nil
+}
+
+// sample draws a few targets, and gives URLs by which to see no more than whether their hosts answer.
+func sample(targets []string) []string {
+	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] }) //nolint:gosec // a sample
+	targets = targets[:min(len(targets), sampleSize)]
+	for i, target := range targets {
+		targets[i] = connectURL(target)
+	}
+	return targets
+}
+
+// connectURL gives a URL whose probe connects to a target's host, and no more.
+func connectURL(target string) string {
+	parsed, err := url.Parse(target)
+	if err != nil || parsed.Scheme == "icmp" || parsed.Scheme == "dns" {
+		return target
+	}
+	port := parsed.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "ws": "80"}[parsed.Scheme]
+	}
+	if port == "" {
+		port = "443"
+	}
+	return "tcp://" + net.JoinHostPort(parsed.Hostname(), port)
+}
+
+// turn is what a look has changed.
+type turn int
+
+const (
+	noTurn turn = iota
+	wentBlind
+	sawAgain
+)
+
+// looked takes in what a look saw that began at an instant.
+func (b *blindness) looked(at time.Time, sees bool) turn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if sees {
+		b.failedLooks, b.sawAt = 0, at
+		if b.blindSince.IsZero() {
+			return noTurn
+		}
+		b.blindSince, b.sawAgainAt = time.Time{}, at
+		b.written = true // what failed since the last look
+		maps.DeleteFunc(b.hosts, func(_ string, s *sighting) bool { return s.silence != heard })
+		return sawAgain
+	}
+	b.failedLooks++
+	suspicious, inDNS := b.suspicious()
+	if !b.blindSince.IsZero() || b.failedLooks < failedLooksToBlind && !suspicious {
+		return noTurn
+	}
+	b.blindSince, b.written = b.now(), true
+	b.doubtsSince = b.blindSince.Add(-doubtsLast)
+	if b.sawAt.After(b.doubtsSince) && !inDNS { // what was seen may have had no name
+		b.doubtsSince = b.sawAt
+	}
+	return wentBlind
+}
+
+// blind reports whether we cannot see the network.
+func (b *blindness) blind() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.blindSince.IsZero()
+}
+
+// uneasy reports whether the next look should come soon.
+func (b *blindness) uneasy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	suspicious, _ := b.suspicious()
+	return suspicious || b.failedLooks > 0 || !b.blindSince.IsZero()
+}
+
+// silentHosts gives how many hosts fell silent lately.
+func (b *blindness) silentHosts() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	silent := 0
+	for _, s := range b.hosts {
+		if s.silence != heard {
+			silent++
+		}
+	}
+	return silent
+}
+
+// takeDoubts gives since when failures are to be taken back, and what they did to each monitor, oldest first; zero:
+// there is nothing to take back.
+func (b *blindness) takeDoubts() (since time.Time, byMonitor map[int64][]doubt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.written || b.doubtsSince.IsZero() {
+		return time.Time{}, nil
+	}
+	b.written = false
+	byMonitor = map[int64][]doubt{}
+	for _, d := range b.doubts {
+		byMonitor[d.monitorID] = append(byMonitor[d.monitorID], d)
+	}
+	return b.doubtsSince, byMonitor
+}
+
+// giveBackDoubts is for who could not write what came of them.
+func (b *blindness) giveBackDoubts() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.written = true
+}
+
+// takeMissed gives the monitors whose scans told nothing because we were blind.
+func (b *blindness) takeMissed() []int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	missed := slices.Sorted(maps.Keys(b.missed))
+	clear(b.missed)
+	return missed
+}
+
+func (b *blindness) giveBackMissed(monitorIDs []int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range monitorIDs {
+		b.missed[id] = true
+	}
+}

@@ -1,0 +1,125 @@
+package jobs_test
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/probe"
+)
+
+// nameserver is a DNS server that knows every name, until it is told to fail.
+type nameserver struct {
+	conn *net.UDPConn
+	mode atomic.Int32
+}
+
+const (
+	answers = iota
+	isSilent
+	servfails
+)
+
+func newNameserver(t *testing.T) *nameserver {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	n := &nameserver{conn: conn}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.serve()
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-ended
+	})
+	return n
+}
+
+func (n *nameserver) serve() {
+	buffer := make([]byte, 512)
+	for {
+		size, from, err := n.conn.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			return
+		}
+		var message dnsmessage.Message
+		if message.Unpack(buffer[:size]) != nil || n.mode.Load() == isSilent {
+			continue
+		}
+		message.Response, message.Additionals = true, nil
+		if n.mode.Load() == servfails {
+			message.RCode = dnsmessage.RCodeServerFailure
+		} else if question := message.Questions[0]; question.Type == dnsmessage.TypeA {
+			message.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: question.Name, Type: question.Type, Class: question.Class},
+				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
+			}}
+		}
+		if packed, err := message.Pack(); err == nil {
+			_, _ = n.conn.WriteToUDPAddrPort(packed, from)
+		}
+	}
+}
+
+// TestDNSLost takes DNS from a worker (F39). What has an address for a name is seen as ever, and no proof of sight.
+func TestDNSLost(t *testing.T) {
+	t.Parallel()
+	dns, server := newNameserver(t), newTarget(t)
+	prober := probe.NewProber(probe.Settings{
+		Policy:   probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Resolver: netip.MustParseAddrPort(dns.conn.LocalAddr().String()),
+	}, discard)
+	p := newProcessOn(t, dbtest.New(t), prober, jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
+	p.start(t, time.Second)
+	t.Cleanup(p.sight(server.URL).Watch(t.Context())) // a sentinel without a name sees no outage of DNS
+	const byName, byAddress = 8, 3
+	var monitors []db.Monitor
+	for i := range byName + byAddress {
+		c := config(strings.Replace(server.URL, "127.0.0.1", "m"+itoa(int64(i))+".example", 1)+"/", 86400)
+		if i >= byName {
+			c = config(server.URL+"/"+itoa(int64(i)), 86400)
+		}
+		c.TimeoutMS = 1000
+		monitors = append(monitors, p.create(t, c))
+	}
+	await := func(want int, from string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return p.count(t, from) == want }, 30*time.Second, 10*time.Millisecond, from)
+	}
+	askAll := func() {
+		for _, monitor := range monitors {
+			_, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, p.now())
+			require.NoError(t, err)
+		}
+	}
+	await(byName+byAddress, "monitor_states WHERE status = 'up'")
+
+	dns.mode.Store(isSilent)
+	askAll()
+	await(1, "operator_alerts WHERE closed_at IS NULL")
+	await(byName, "monitor_log WHERE outcome = 'inconclusive'")
+	require.Zero(t, p.count(t, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')"))
+	require.Equal(t, byName+byAddress, p.count(t, "monitor_states WHERE status = 'up' AND failures = 0"))
+	p.requireAgreement(t, monitors...)
+
+	dns.mode.Store(servfails)
+	require.Never(t, func() bool { return p.count(t, "operator_alerts WHERE closed_at IS NOT NULL") > 0 },
+		3*time.Second, 100*time.Millisecond, "it is out still")
+
+	dns.mode.Store(answers)
+	await(1, "operator_alerts WHERE closed_at IS NOT NULL")
+	await(byName, "monitor_log WHERE reason = 'retry' AND outcome = 'ok'")
+	require.Equal(t, 1, p.count(t, "operator_alerts"))
+	p.requireAgreement(t, monitors...)
+}

@@ -1,0 +1,162 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"riverwatch/db"
+	"riverwatch/uptime"
+)
+
+const (
+	takeBackSize = 1000            // scans a transaction
+	longestScan  = 3 * time.Minute // from a slot to the end of its scan, at most
+)
+
+// takeBack makes the failures inconclusive that this worker wrote since it last saw the network, with the states that
+// they led to, and asks for scans in their place: a transaction for some of them at a time, each of which leaves states
+// and log in agreement.
+func (s *Sight) takeBack(ctx context.Context) error {
+	since, doubts := s.blindness.takeDoubts()
+	if since.IsZero() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
+	defer cancel()
+	total := 0
+	for more := true; more; {
+		err := inTx(ctx, s.scanner.Conn, func(tx pgx.Tx) error {
+			count, err := s.takeBackSome(ctx, tx, since, doubts)
+			total, more = total+count, count == takeBackSize
+			return err
+		})
+		if err != nil {
+			s.blindness.giveBackDoubts()
+			return fmt.Errorf("take back scans: %w", err)
+		}
+	}
+	if total > 0 {
+		s.logger.InfoContext(ctx, "failures of a blind worker were taken back", slog.Int("scans", total))
+	}
+	return nil
+}
+
+func (s *Sight) takeBackSome(
+	ctx context.Context, tx pgx.Tx, since time.Time, doubts map[int64][]doubt,
+) (count int, err error) {
+	queries := db.New(tx)
+	taken, err := queries.TakeBackScans(ctx, db.TakeBackScansParams{
+		Error: cannotSee, Worker: s.scanner.Worker, Outcomes: words(unheardOutcomes),
+		Since: since.Add(-longestScan), EndedSince: since, PageSize: takeBackSize,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("make scans inconclusive: %w", err)
+	}
+	count = len(taken)
+	slices.Sort(taken)
+	if taken = slices.Compact(taken); count == 0 {
+		return 0, nil
+	}
+	if err := judgeAgain(ctx, queries, taken, doubts); err != nil {
+		return 0, err
+	}
+	if _, err := s.scanner.Queue.InsertManyTx(ctx, tx, unseenScans(taken, s.scanner.Now())); err != nil {
+		return 0, fmt.Errorf("insert scans: %w", err)
+	}
+	return count, nil
+}
+
+func words(outcomes []uptime.Outcome) []string {
+	words := make([]string, len(outcomes))
+	for i, outcome := range outcomes {
+		words[i] = string(outcome)
+	}
+	return words
+}
+
+// judgeAgain gives monitors the states that they would have if the doubts had never been: it starts from the state
+// before the first of them, and applies what the log says now.
+func judgeAgain(ctx context.Context, queries *db.Queries, monitorIDs []int64, doubts map[int64][]doubt) error {
+	rows, err := queries.LockStatesToJudge(ctx, db.LockStatesToJudgeParams{MonitorIDs: monitorIDs, BadIDs: monitorIDs})
+	if err != nil {
+		return fmt.Errorf("lock states: %w", err)
+	}
+	firsts := map[int64]doubt{}
+	var ids []int64
+	var since time.Time
+	for _, row := range rows {
+		first, ok := firstDoubt(doubts[row.Monitor.ID], stateOf(row.MonitorState))
+		if !ok {
+			continue
+		}
+		firsts[row.Monitor.ID] = first
+		ids = append(ids, row.Monitor.ID)
+		if since.IsZero() || first.after.JudgedSlot.Before(since) {
+			since = first.after.JudgedSlot
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	scans, err := queries.ListOutcomes(ctx, db.ListOutcomesParams{MonitorIDs: ids, Since: since.Add(-longestScan)})
+	if err != nil {
+		return fmt.Errorf("list scans: %w", err)
+	}
+	return writeStates(ctx, queries, replay(rows, firsts, scans))
+}
+
+// firstDoubt gives the first of a monitor's doubts since its status last began anew, as it does when it is paused,
+// resumed or changed, if its present state rests on it.
+func firstDoubt(doubts []doubt, present uptime.State) (first doubt, ok bool) {
+	later := present
+	for _, d := range slices.Backward(doubts) {
+		if beganAnew(d.after, later) {
+			break
+		}
+		first, ok, later = d, true, d.before
+	}
+	return first, ok
+}
+
+// beganAnew reports whether a status began anew between two states: no scan leads to pending or paused.
+func beganAnew(before, after uptime.State) bool {
+	return (after.Status == uptime.Pending || after.Status == uptime.Paused) && !after.Since.Equal(before.Since)
+}
+
+// replay gives what changes when scans are judged again, each monitor's from before its first doubt.
+func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]doubt, scans []db.ListOutcomesRow) []change {
+	byMonitor := map[int64][]db.ListOutcomesRow{}
+	for _, scan := range scans {
+		byMonitor[scan.MonitorID] = append(byMonitor[scan.MonitorID], scan)
+	}
+	var changes []change
+	for _, row := range rows {
+		first, ok := firsts[row.Monitor.ID]
+		if !ok {
+			continue
+		}
+		state := first.before
+		for _, scan := range byMonitor[row.Monitor.ID] {
+			if wasJudged(scan, row.Monitor) {
+				state = uptime.Decide(state, scan.Slot, scan.Outcome, uptime.Thresholds{
+					Failure: row.Monitor.FailureThreshold, Success: row.Monitor.SuccessThreshold,
+				})
+			}
+		}
+		if present := stateOf(row.MonitorState); state != present {
+			changes = append(changes, change{monitor: row.Monitor, before: present, after: state})
+		}
+	}
+	return changes
+}
+
+// wasJudged reports whether a scan counted when it came: it was one of the monitor's configuration then.
+func wasJudged(scan db.ListOutcomesRow, monitor db.Monitor) bool {
+	ended := scan.Slot.Add(time.Duration(scan.LateMS)*time.Millisecond + time.Duration(scan.TotalUS)*time.Microsecond)
+	return scan.MonitorVersion == monitor.Version || ended.Before(monitor.UpdatedAt)
+}
