@@ -75,11 +75,11 @@ func EditMonitor(
 		if err != nil {
 			return fmt.Errorf("get monitor %d: %w", id, err)
 		}
-		secrets, err := loadSecrets(ctx, c.queries, current)
+		present, err := c.present(ctx, current)
 		if err != nil {
 			return err
 		}
-		if config, err = edit(ConfigOf(current, secrets[id])); err != nil {
+		if config, err = edit(present); err != nil {
 			return err
 		}
 		monitor, err = c.change(ctx, current, config)
@@ -121,10 +121,7 @@ func DeleteMonitor(ctx context.Context, conn db.Conn, id int64, at time.Time) er
 		if err := c.queries.DeleteMonitor(ctx, db.DeleteMonitorParams{ID: id, At: at}); err != nil {
 			return fmt.Errorf("delete monitor %d: %w", id, err)
 		}
-		if len(monitor.SecretNames) > 0 {
-			return c.writeSecrets(ctx, id, probe.Secrets{})
-		}
-		return nil
+		return c.writeSecrets(ctx, id, monitor.SecretNames, probe.Secrets{})
 	})
 }
 
@@ -153,10 +150,11 @@ func (c changer) create(ctx context.Context, configs []MonitorConfig, update boo
 		return nil, err
 	}
 	for i, put := range puts {
-		if len(put.Monitor.SecretNames) > 0 {
-			if err := c.writeSecrets(ctx, put.Monitor.ID, configs[i].Secrets); err != nil {
-				return nil, err
-			}
+		if slices.Contains(taken, i) {
+			continue
+		}
+		if err := c.writeSecrets(ctx, put.Monitor.ID, nil, configs[i].Secrets); err != nil {
+			return nil, err
 		}
 	}
 	if err := c.start(ctx, puts, taken); err != nil {
@@ -294,11 +292,10 @@ func (c changer) put(ctx context.Context, config MonitorConfig, update bool) (Pu
 // one changes nothing.
 func (c changer) change(ctx context.Context, current db.Monitor, config MonitorConfig) (db.Monitor, error) {
 	wasActive := current.PausedAt == nil && current.DeletedAt == nil
-	secrets, err := loadSecrets(ctx, c.queries, current)
+	present, err := c.present(ctx, current)
 	if err != nil {
 		return db.Monitor{}, err
 	}
-	present := ConfigOf(current, secrets[current.ID])
 	if current.DeletedAt == nil && sameConfig(present, config) {
 		return current, nil
 	}
@@ -310,14 +307,9 @@ func (c changer) change(ctx context.Context, current db.Monitor, config MonitorC
 			return db.Monitor{}, err
 		}
 	}
-	monitor, err := c.queries.UpdateMonitor(ctx, updateParams(current, config, c.at))
+	monitor, err := c.update(ctx, current, config)
 	if err != nil {
-		return db.Monitor{}, fmt.Errorf("update monitor %d: %w", current.ID, err)
-	}
-	if len(current.SecretNames)+len(monitor.SecretNames) > 0 {
-		if err := c.writeSecrets(ctx, monitor.ID, config.Secrets); err != nil {
-			return db.Monitor{}, err
-		}
+		return db.Monitor{}, err
 	}
 	if config.Enabled && !promised {
 		if err := c.promise(ctx, monitor); err != nil {
@@ -325,6 +317,15 @@ func (c changer) change(ctx context.Context, current db.Monitor, config MonitorC
 		}
 	}
 	return monitor, c.restart(ctx, current, monitor, sameExpectations(present, config))
+}
+
+// update writes a monitor's row and its secrets.
+func (c changer) update(ctx context.Context, current db.Monitor, config MonitorConfig) (db.Monitor, error) {
+	monitor, err := c.queries.UpdateMonitor(ctx, updateParams(current, config, c.at))
+	if err != nil {
+		return db.Monitor{}, fmt.Errorf("update monitor %d: %w", current.ID, err)
+	}
+	return monitor, c.writeSecrets(ctx, monitor.ID, current.SecretNames, config.Secrets)
 }
 
 // restart starts a monitor's status anew, with a scan at once, where what is known of it no longer says how it stands:
@@ -335,8 +336,7 @@ func (c changer) restart(ctx context.Context, before, after db.Monitor, same boo
 	if !wasActive && !isActive && before.DeletedAt == nil {
 		return nil // paused, as before
 	}
-	if wasActive == isActive && before.DeletedAt == nil &&
-		(!isActive || same) {
+	if wasActive == isActive && before.DeletedAt == nil && (!isActive || same) {
 		return nil
 	}
 	state := uptime.Start(c.at, !isActive)

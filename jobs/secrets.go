@@ -15,8 +15,8 @@ import (
 const (
 	SecretBasicPassword = "basic_password"
 	SecretBearerToken   = "bearer_token"
-	SecretClientKey     = "client_key_pem"
-	SecretHeaderPrefix  = "header " // and the header's name
+	SecretClientKey     = "client_key_pem" //nolint:gosec // a name //nolint:gosec // a name
+	SecretHeaderPrefix  = "header "        // and the header's name
 )
 
 // secretNames names the secrets that are set, in order.
@@ -62,13 +62,21 @@ func loadSecrets(ctx context.Context, queries *db.Queries, monitors ...db.Monito
 	return secrets, nil
 }
 
-// writeSecrets writes the secrets of a monitor whose row is written, in the same transaction.
-func (c changer) writeSecrets(ctx context.Context, id int64, secrets probe.Secrets) error {
+// present gives the configuration of a monitor as it stands, with its secrets.
+func (c changer) present(ctx context.Context, monitor db.Monitor) (MonitorConfig, error) {
+	secrets, err := loadSecrets(ctx, c.queries, monitor)
+	return ConfigOf(monitor, secrets[monitor.ID]), err
+}
+
+// writeSecrets writes the secrets of a monitor whose row is written in the same transaction. before names those that it
+// had.
+func (c changer) writeSecrets(ctx context.Context, id int64, before []string, secrets probe.Secrets) error {
 	var err error
-	if len(secretNames(secrets)) == 0 {
-		err = c.queries.DeleteSecrets(ctx, id)
-	} else {
+	switch {
+	case len(secretNames(secrets)) > 0:
 		err = c.queries.PutSecrets(ctx, db.PutSecretsParams{MonitorID: id, Secrets: jsonOf(secrets)})
+	case len(before) > 0:
+		err = c.queries.DeleteSecrets(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("write the secrets of monitor %d: %w", id, err)

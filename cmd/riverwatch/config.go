@@ -187,6 +187,9 @@ func (c config) check(parseErrors []error) (errs []error) {
 	within("RIVERWATCH_PROBES_PER_HOST", c.ProbesPerHost, 1, 100_000)
 	within("RIVERWATCH_DB_CONNECTIONS", c.DBConnections, 4, 1000)
 	within("RIVERWATCH_MAX_BODY_BYTES", c.MaxBodyBytes, 1<<10, 8<<20)
+	if probe.CheckHeader("User-Agent", c.Contact) != nil {
+		errs = append(errs, errors.New("RIVERWATCH_CONTACT: accepted is a URL or an e-mail address, for the header User-Agent"))
+	}
 	if _, err := netip.ParseAddrPort(c.MetricsListen); err != nil && c.MetricsListen != "off" {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_METRICS_LISTEN: %q: accepted is an address and a port such as %s, or off",
 			c.MetricsListen, defaultMetricsListen))

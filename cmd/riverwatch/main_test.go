@@ -152,6 +152,7 @@ func TestSettings(t *testing.T) {
 		wrong := map[string]string{
 			"DATABASE_URL": "postgres://u@h:port/d", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
 			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609",
+			"RIVERWATCH_CONTACT": "https://example.com/\nX-Injected: 1",
 		}
 		_, _, err := command(t.Context(), wrong, "migrate", "status")
 		for setting := range wrong {
