@@ -46,10 +46,10 @@ const (
 // The test runs this binary once more as a stage, in a network namespace with the targets; the stage does so for each
 // worker, in a namespace that a pair of virtual interfaces connects to its own. All of them vanish with their processes.
 func TestNetworkLost(t *testing.T) {
-	if os.Getenv("RIVERWATCH_TEST_NETWORKS") == "" { // its parts wait for each other in real time, which a busy machine stretches
+	t.Parallel()
+	if os.Getenv("RIVERWATCH_TEST_NETWORKS") == "" { //nolint:forbidigo // its parts wait for each other in real time, which a busy machine stretches
 		t.Skip("set RIVERWATCH_TEST_NETWORKS=1 to run it: it wants a machine for itself")
 	}
-	t.Parallel()
 	switch *part {
 	case "stage":
 		playStage(t)
