@@ -52,10 +52,15 @@ func (s Schedule) Previous(slot time.Time) time.Time { return slot.Add(-s.durati
 func (s Schedule) duration() time.Duration { return time.Duration(s.Interval) * time.Second }
 
 // Close gives the instant until before which a schedule, dropped at t, stays promised. A slot that has not started by
-// then is no longer promised, so it is the present slot if that one is not recorded, and t if it is.
+// then is no longer promised, so it is the present slot if that one is not recorded, and t if it is: or, where t is the
+// very instant of the slot, a moment later, for what was recorded was promised.
 func (s Schedule) Close(t time.Time, presentRecorded bool) time.Time {
-	if presentRecorded {
-		return t
+	slot := s.SlotAt(t)
+	switch {
+	case !presentRecorded:
+		return slot
+	case t.Equal(slot):
+		return slot.Add(time.Microsecond) // the database's precision
 	}
-	return s.SlotAt(t)
+	return t
 }
