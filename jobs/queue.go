@@ -84,6 +84,7 @@ func Start(
 		CompletedJobRetentionPeriod: completedFor,
 		RetryPolicy:                 retrySoon{},
 		SoftStopTimeout:             softStop,
+		FetchOnlyKnownKinds:         true, // in a rolling deploy: what only a newer program knows waits for one
 		FetchPollInterval:           fetchPollInterval,
 		FetchCooldown:               fetchCooldown,
 		Queues: map[string]river.QueueConfig{
