@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,42 +22,6 @@ func errorsOf(url string, change func(*probe.Target)) (errs []string) {
 		errs = append(errs, err.Field+" "+err.Code)
 	}
 	return errs
-}
-
-func TestCheckHeader(t *testing.T) {
-	t.Parallel()
-	for _, row := range hostile.Rows(t, "testdata/header.csv") {
-		name, value := hostile.Text(t, row["name"]), hostile.Text(t, row["value"])
-		target := get("https://example.com/")
-		target.Request.Headers = map[string]string{name: value}
-		code := "ok"
-		if errs := target.Check(); len(errs) > 0 {
-			code = errs[0].Code
-		}
-		require.Equal(t, row["expect"], code, row["id"])
-	}
-	for name, code := range map[string]string{
-		"host": "header_reserved", "X-Forwarded-Host": "header_reserved", "Sec-WebSocket-Key": "header_reserved",
-		"Metadata-Flavor": "header_reserved", "transfer-encoding": "header_reserved", "X:A": "header_name",
-		":path": "header_name", "Ü": "header_name", strings.Repeat("a", 129): "header_name",
-	} {
-		err, ok := probe.CheckHeader(name, "v").(*probe.InputError) //nolint:errorlint // it is that one
-		require.True(t, ok, name)
-		require.Equal(t, code, err.Code, name)
-	}
-	require.NoError(t, probe.CheckHeader("X-Empty", ""))
-	require.NoError(t, probe.CheckHeader("X-Word", "ü"))
-	require.NoError(t, probe.CheckHeader("X-Long", strings.Repeat("a", 4096)))
-}
-
-func TestSecretHeader(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"Authorization", "cookie", "X-Api-Key", "X-Auth-Token", "Session-Id", "X-Hub-Signature"} {
-		require.True(t, probe.SecretHeader(name), name)
-	}
-	for _, name := range []string{"Accept", "X-Team", "User-Agent"} {
-		require.False(t, probe.SecretHeader(name), name)
-	}
 }
 
 func TestCheck(t *testing.T) {
@@ -105,11 +70,38 @@ func TestCheck(t *testing.T) {
 		"GoodCertificates": {web, func(t *probe.Target) {
 			t.Request.CAPEM, t.Request.ClientCertPEM, t.Secrets.ClientKeyPEM = cert, cert, key
 		}, nil},
-		"CertWithoutKey":    {web, func(t *probe.Target) { t.Request.ClientCertPEM = cert }, []string{"client_certificate_pem pem_invalid"}},
-		"BadRegexp":         {web, func(t *probe.Target) { t.Regexp = "(" }, []string{"regexp regexp_invalid"}},
-		"RegexpOfHEAD":      {web, func(t *probe.Target) { t.Method, t.Regexp = "HEAD", "a" }, []string{"regexp regexp_without_body"}},
-		"BadRegexps":        {web, expecting(probe.Expectations{Regexps: []string{"a", "("}}), []string{"regexps[1] regexp_invalid"}},
-		"ManyRegexps":       {web, expecting(probe.Expectations{Regexps: strings.Split(strings.Repeat("a", 11), "")}), []string{"regexps list_length"}},
+		"CertWithoutKey": {web, func(t *probe.Target) { t.Request.ClientCertPEM = cert }, []string{"client_certificate_pem pem_invalid"}},
+		"BadRegexp":      {web, func(t *probe.Target) { t.Regexp = "(" }, []string{"regexp regexp_invalid"}},
+		"RegexpOfHEAD":   {web, func(t *probe.Target) { t.Method, t.Regexp = "HEAD", "a" }, []string{"regexp regexp_without_body"}},
+		"BadRegexps":     {web, expecting(probe.Expectations{Regexps: []string{"a", "("}}), []string{"regexps[1] regexp_invalid"}},
+		"ManyRegexps":    {web, expecting(probe.Expectations{Regexps: strings.Split(strings.Repeat("a", 11), "")}), []string{"regexps list_length"}},
+		"TwoBadTexts": {web, func(t *probe.Target) {
+			t.Request.BasicUsername, t.Secrets.BasicPassword = "\x00", "\x00"
+		}, []string{"basic_password string_invalid", "basic_username string_invalid"}},
+		"NULInPassword": {web, func(t *probe.Target) { t.Secrets.BasicPassword = "a\x00" }, []string{"basic_password string_invalid"}},
+		"BytesInUser":   {web, func(t *probe.Target) { t.Request.BasicUsername = "\xff" }, []string{"basic_username string_invalid"}},
+		"LongPassword":  {web, func(t *probe.Target) { t.Secrets.BasicPassword = strings.Repeat("a", 1025) }, []string{"basic_password string_too_long"}},
+		"LongToken":     {web, func(t *probe.Target) { t.Secrets.BearerToken = strings.Repeat("a", 4097) }, []string{"bearer_token string_too_long", "bearer_token header_value"}},
+		"LongCA":        {web, func(t *probe.Target) { t.Request.CAPEM = strings.Repeat(cert, 100) }, []string{"ca_pem string_too_long"}},
+		"BasicAndHeader": {web, func(t *probe.Target) {
+			t.Request.BasicUsername, t.Secrets.Headers = "a", map[string]string{"authorization": "b"}
+		}, []string{"basic_username auth_conflict"}},
+		"HostWithZeros": {web, func(t *probe.Target) { t.Request.HostOverride = "a.example:080" }, []string{"host_override host_override_invalid"}},
+		"HostWithUser":  {web, func(t *probe.Target) { t.Request.HostOverride = "a@b.example" }, []string{"host_override host_override_invalid"}},
+		"HostInUnicode": {web, func(t *probe.Target) { t.Request.HostOverride = "bücher.example" }, []string{"host_override host_override_invalid"}},
+		"NothingToSeeInHEAD": {web, func(t *probe.Target) {
+			t.Method, t.Regexp = "HEAD", "a"
+			t.Expectations = probe.Expectations{Regexps: []string{"a"}, JSON: []probe.JSONExpectation{{Path: "$", Op: "exists"}}}
+		}, []string{"regexp regexp_without_body", "regexps regexp_without_body", "json regexp_without_body"}},
+		"ManyHeaderRegexps": {web, func(t *probe.Target) {
+			t.Expectations.HeaderRegexps = map[string]string{}
+			for i := range 11 {
+				t.Expectations.HeaderRegexps[fmt.Sprint("X-", i)] = "."
+			}
+		}, []string{"header_regexps list_length"}},
+		"ManyJSON": {web, expecting(probe.Expectations{
+			JSON: slices.Repeat([]probe.JSONExpectation{{Path: "$", Op: "exists"}}, 21),
+		}), []string{"json list_length"}},
 		"BadHeaderRegexp":   {web, expecting(probe.Expectations{HeaderRegexps: map[string]string{"X A": "("}}), []string{"header_regexps.X A header_name", "header_regexps.X A regexp_invalid"}},
 		"ReservedIsFound":   {web, expecting(probe.Expectations{HeaderRegexps: map[string]string{"Content-Length": "."}}), nil},
 		"LongerThanItself":  {web, expecting(probe.Expectations{MaxTotalMS: 10_001}), []string{"max_total_ms max_total_range"}},
@@ -137,6 +129,62 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckUse tries every field with every scheme: those of the list are of use, and all others are refused.
+func TestCheckUse(t *testing.T) {
+	t.Parallel()
+	cert, key := hostile.ClientPEM(t)
+	fields := map[string]func(*probe.Target){
+		"method":                 func(t *probe.Target) { t.Method = "POST" },
+		"body":                   func(t *probe.Target) { t.Method, t.Request.Body = "POST", "a" },
+		"headers":                func(t *probe.Target) { t.Secrets.Headers = map[string]string{"Cookie": "a"} },
+		"basic_username":         func(t *probe.Target) { t.Secrets.BasicPassword = "a" },
+		"bearer_token":           func(t *probe.Target) { t.Secrets.BearerToken = "a" },
+		"user_agent":             func(t *probe.Target) { t.Request.UserAgent = "a" },
+		"host_override":          func(t *probe.Target) { t.Request.HostOverride = "a.example" },
+		"http2":                  func(t *probe.Target) { t.Request.HTTP2 = true },
+		"ip_version":             func(t *probe.Target) { t.Request.IPVersion = 6 },
+		"tls_skip_verify":        func(t *probe.Target) { t.Request.TLSSkipVerify = true },
+		"ca_pem":                 func(t *probe.Target) { t.Request.CAPEM = cert },
+		"client_certificate_pem": func(t *probe.Target) { t.Request.ClientCertPEM, t.Secrets.ClientKeyPEM = cert, key },
+		"accepted_statuses":      func(t *probe.Target) { t.AcceptedStatuses = []string{"204"} },
+		"max_redirects":          func(t *probe.Target) { t.MaxRedirects = 0 },
+		"regexp":                 func(t *probe.Target) { t.Regexp = "a" },
+		"regexp_invert":          func(t *probe.Target) { t.Regexp, t.RegexpInvert = "a", true },
+		"regexps":                func(t *probe.Target) { t.Expectations.Regexps = []string{"a"} },
+		"header_regexps":         func(t *probe.Target) { t.Expectations.HeaderRegexps = map[string]string{"A": "a"} },
+		"json":                   func(t *probe.Target) { t.Expectations.JSON = []probe.JSONExpectation{{Path: "$", Op: "exists"}} },
+		"max_total_ms":           func(t *probe.Target) { t.Expectations.MaxTotalMS = 1 },
+		"degraded_after_ms":      func(t *probe.Target) { t.Expectations.DegradedAfterMS = 1 },
+		"certificate_days":       func(t *probe.Target) { t.Expectations.CertificateDays = 1 },
+	}
+	const (
+		always  = "ip_version max_redirects max_total_ms degraded_after_ms "
+		said    = "headers basic_username bearer_token user_agent host_override "
+		trusted = "tls_skip_verify ca_pem certificate_days " // of use with http as well, which may redirect to https
+		seen    = "method body http2 accepted_statuses regexp regexp_invert regexps header_regexps json "
+		secured = "client_certificate_pem " + trusted
+	)
+	for url, used := range map[string]string{
+		"http://example.com/":                  always + said + seen + trusted,
+		"https://example.com/":                 always + said + seen + secured,
+		"ws://example.com/":                    always + said,
+		"wss://example.com/":                   always + said + secured,
+		"grpc://example.com:50051":             always + said,
+		"grpcs://example.com:50051":            always + said + secured,
+		"tcp://example.com:5432":               always + "body regexp",
+		"tls://example.com:5432":               always + "host_override " + secured,
+		"dns://example.com/example.com?type=A": always + "regexp regexp_invert regexps",
+		"icmp://example.com":                   always,
+	} {
+		for field, set := range fields {
+			usable := slices.Contains(strings.Fields(used), field)
+			refused := slices.Contains(errorsOf(url, set), field+" field_not_for_scheme")
+			require.Equal(t, usable, !refused, url+" "+field)
+		}
+		require.Empty(t, errorsOf(url, func(t *probe.Target) { t.AcceptedStatuses, t.Method = nil, "" }), url)
+	}
+}
+
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -154,6 +202,14 @@ func TestCheckJSON(t *testing.T) {
 		{"$[?@.a]", "exists", nil, []string{"json[0].path json_path_invalid"}},
 		{"a", "exists", nil, []string{"json[0].path json_path_invalid"}},
 		{"$." + strings.Repeat("a", 511), "exists", nil, []string{"json[0].path json_path_invalid"}},
+		{"$['\xff']", "exists", nil, []string{"json[0].path json_path_invalid"}},
+		{"$['a\x00']", "exists", nil, []string{"json[0].path json_path_invalid"}},
+		{"", "exists", nil, []string{"json[0].path json_path_invalid"}},
+		{"$.a", "less", nil, []string{"json[0].value json_value_invalid"}},
+		{"$.a", "equals", map[string]any{}, []string{"json[0].value json_value_invalid"}},
+		{"$.a", "equals", strings.Repeat("a", 1025), []string{"json[0].value json_value_invalid"}},
+		{"$.a", "equals", "\xff", []string{"json[0].value json_value_invalid"}},
+		{"$.a", "equals", 1, nil},
 		{"$.a", "like", nil, []string{"json[0].op json_op_unknown", "json[0].value json_value_invalid"}},
 		{"$.a", "exists", 1.0, []string{"json[0].value json_value_invalid"}},
 		{"$.a", "equals", []any{}, []string{"json[0].value json_value_invalid"}},

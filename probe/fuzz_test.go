@@ -1,57 +1,186 @@
 package probe_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
+	"riverwatch/uptime"
 )
 
-// What CheckHeader accepts, net/http sends.
+// requireStorable requires text to be fit for Postgres, whose text and jsonb hold UTF-8 without NUL.
+func requireStorable(tb testing.TB, text string) {
+	tb.Helper()
+	require.True(tb, utf8.ValidString(text) && !strings.ContainsRune(text, 0), "%q", text)
+}
+
+// A normal form is its own normal form, goes over the wire as it is, and is no address that the policy refuses. A
+// wider policy changes nothing of it.
+func FuzzNormalizeURL(f *testing.F) {
+	for _, row := range hostile.Rows(f, "testdata/url.csv") {
+		f.Add(hostile.Text(f, row["input"]))
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		normal, err := probe.NormalizeURL(raw, probe.Policy{})
+		if err != nil {
+			require.NotContains(t, codeOf(err), " ")
+			requireStorable(t, err.Error())
+			return
+		}
+		for _, policy := range []probe.Policy{{}, lan} {
+			again, err := probe.NormalizeURL(normal, policy)
+			require.NoError(t, err)
+			require.Equal(t, normal, again)
+		}
+		require.Regexp(t, "^[!-~]+$", normal)
+		require.LessOrEqual(t, len(normal), 2048)
+
+		parsed, err := url.Parse(normal)
+		require.NoError(t, err)
+		require.Equal(t, normal, onTheWire(parsed))
+		if addr, err := netip.ParseAddr(parsed.Hostname()); err == nil {
+			require.NoError(t, probe.Policy{}.Check(netip.AddrPortFrom(addr, 443)))
+		}
+		if parsed.Scheme == "dns" {
+			_, err := dnsmessage.NewName(strings.TrimPrefix(parsed.Path, "/") + ".")
+			require.NoError(t, err)
+			require.NotContains(t, parsed.Path+".", "..")
+		}
+	})
+}
+
+// onTheWire gives a URL as it is asked for: with what net/http sends, if it is HTTP that is spoken.
+func onTheWire(u *url.URL) string {
+	switch u.Scheme {
+	case "http", "https", "ws", "wss":
+		return u.Scheme + "://" + u.Host + u.RequestURI()
+	}
+	return u.String()
+}
+
+// What CheckHeader accepts, net/http sends as it is, and the database holds.
 func FuzzHeader(f *testing.F) {
 	for _, row := range hostile.Rows(f, "testdata/header.csv") {
 		f.Add(hostile.Text(f, row["name"]), hostile.Text(f, row["value"]))
 	}
 	f.Fuzz(func(t *testing.T, name, value string) {
-		_ = probe.SecretHeader(name)
-		if probe.CheckHeader(name, value) != nil {
+		require.Equal(t, probe.SecretHeader(name), probe.SecretHeader(strings.ToUpper(name)))
+		if err := probe.CheckHeader(name, value); err != nil {
+			require.Contains(t, []string{"header_name", "header_value", "header_reserved"}, codeOf(err))
 			return
 		}
+		requireStorable(t, name+value)
 		asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://192.0.2.1/", http.NoBody)
 		require.NoError(t, err)
 		asked.Header.Set(name, value)
-		var wire strings.Builder
-		require.NoError(t, asked.Write(&wire))
-		require.Contains(t, wire.String(), "\r\n"+http.CanonicalHeaderKey(name)+": "+value+"\r\n")
+		require.Contains(t, written(t, asked), "\r\n"+http.CanonicalHeaderKey(name)+": "+value+"\r\n")
 	})
 }
 
-// FuzzJSONPath looks for one value, in a document with some depth.
+// A Host that net/http does not like is dropped, and the request goes out with none.
+func FuzzHostOverride(f *testing.F) {
+	for _, host := range []string{"a.example", "a.example:8443", "192.0.2.1", "[2001:db8::1]:80", "A", "a:080", "a@b", "a/b", ""} {
+		f.Add(host)
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		target := get("https://example.com/")
+		target.Request.HostOverride = host
+		if host == "" || len(target.Check()) > 0 {
+			return
+		}
+		requireStorable(t, host)
+		asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target.URL, http.NoBody)
+		require.NoError(t, err)
+		asked.Host = host
+		require.Contains(t, written(t, asked), "\r\nHost: "+host+"\r\n")
+	})
+}
+
+func written(tb testing.TB, asked *http.Request) string {
+	tb.Helper()
+	var wire strings.Builder
+	require.NoError(tb, asked.Write(&wire))
+	return wire.String()
+}
+
+// What CheckRegexp accepts compiles, matches, and is held by the database.
+func FuzzCheckRegexp(f *testing.F) {
+	for _, row := range hostile.Rows(f, "testdata/regexp.csv") {
+		f.Add(hostile.Text(f, row["pattern"]))
+	}
+	f.Fuzz(func(t *testing.T, pattern string) {
+		if err := probe.CheckRegexp(pattern); err != nil {
+			require.Contains(t, []string{"regexp_invalid", "regexp_too_long", "regexp_too_complex"}, codeOf(err))
+			requireStorable(t, err.Error())
+			return
+		}
+		requireStorable(t, pattern)
+		compiled, err := regexp.Compile(pattern)
+		require.NoError(t, err)
+		require.Equal(t, compiled.MatchString(pattern), compiled.MatchReader(strings.NewReader(pattern)))
+	})
+}
+
+func FuzzCheckStatuses(f *testing.F) {
+	for _, seed := range []string{"200", "200-299", "299-200", "", "-", "20", "200-", "٢٠٠"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := probe.CheckStatuses([]string{text}); err != nil {
+			require.Equal(t, "status_invalid", codeOf(err))
+			return
+		}
+		require.Regexp(t, "^[2-5][0-9][0-9](-[2-5][0-9][0-9])?$", text)
+		low, high, _ := strings.Cut(text, "-")
+		require.True(t, high == "" || low <= high)
+	})
+}
+
+// FuzzJSONPath looks for one value, in a document with some depth. The value to compare with is given as JSON, as the
+// API gets it and the database keeps it.
 func FuzzJSONPath(f *testing.F) {
 	for _, path := range []string{"$", "$.a", "$['a'][0]", "$[-1]", "$..a", "$[?@.a>1]", "$[1:2]", "$.a.b.c", "", "$["} {
-		f.Add(path, "equals", "x")
+		f.Add(path, "equals", `"x"`)
 	}
 	server := serve(f, answer(`{"a": [{"a": "x"}, null], "b": {"a": 1}}`))
 	prober := patient(onLoopback)
 	f.Fuzz(func(t *testing.T, path, op, value string) {
-		target := get(server)
-		target.Expectations.JSON = []probe.JSONExpectation{{Path: path, Op: op, Value: value}}
+		target, expectation := get(server), probe.JSONExpectation{Path: path, Op: op}
+		if json.Unmarshal([]byte(value), &expectation.Value) != nil {
+			expectation.Value = value
+		}
+		target.Expectations.JSON = []probe.JSONExpectation{expectation}
 		if len(target.Check()) > 0 {
 			return
 		}
+		kept, err := json.Marshal(target.Expectations)
+		require.NoError(t, err)
+		target.Expectations = probe.Expectations{}
+		require.NoError(t, json.Unmarshal(kept, &target.Expectations))
+		require.Empty(t, target.Check())
+
 		result := prober.Probe(t.Context(), target)
-		require.NotEmpty(t, result.Outcome)
-		require.Equal(t, probe.CleanText(result.Error), result.Error)
+		require.Contains(t, []uptime.Outcome{uptime.OK, uptime.JSONMismatch}, result.Outcome, result.Error)
+		for _, text := range []string{result.Error, result.Expectations[1].Name, result.Expectations[1].Found} {
+			require.Equal(t, probe.CleanText(text), text)
+		}
 	})
 }
 
-// What the parsers of the operator's lists accept is used without a panic.
+// The floor holds, whatever the operator allows, and what he does not name stays refused. What is read of a list reads
+// the same again.
 func FuzzPolicy(f *testing.F) {
-	for _, list := range []string{"10.0.0.0/8", "fc00::/7,127.0.0.1/32", "10.0.0.0/8@8080", "64:ff9b:1::/96", "@", ","} {
+	for _, list := range []string{"10.0.0.0/8", "fc00::/7,127.0.0.1/32", "10.0.0.0/8@8080", "64:ff9b:1::/96", "22,25", "@", ","} {
 		f.Add(list)
 	}
 	f.Fuzz(func(t *testing.T, list string) {
@@ -59,10 +188,41 @@ func FuzzPolicy(f *testing.F) {
 		policy.Allow, policy.AllowAt, _ = probe.ParseAllow(list)
 		policy.AllowPorts, _ = probe.ParsePorts(list)
 		policy.NAT64, _ = probe.ParseNAT64(list)
-		policy.RefusePrefixes, _ = probe.ParseCIDRs(list)
-		for _, url := range []string{"http://169.254.169.254/", "http://[::]/", "http://224.0.0.1/"} {
-			_, err := probe.NormalizeURL(url, policy)
-			require.Error(t, err, "the floor holds, whatever the operator allows")
+		requireFloor(t, policy)
+
+		private := netip.MustParseAddr("10.0.0.1")
+		named := strings.Contains(list, "/")
+		require.True(t, named || policy.CheckAddr(private) != nil)
+		require.True(t, named || policy.CheckDNS(netip.AddrPortFrom(private, 53)) != nil)
+
+		if ranges, err := probe.ParseCIDRs(list); err == nil {
+			var texts []string
+			for _, prefix := range ranges {
+				texts = append(texts, prefix.String())
+			}
+			again, err := probe.ParseCIDRs(strings.Join(texts, ","))
+			require.NoError(t, err)
+			require.Equal(t, ranges, again)
+			require.Equal(t, ranges, policy.Allow)
+			policy.RefusePrefixes = ranges
+			for _, prefix := range ranges {
+				require.Error(t, policy.CheckAddr(prefix.Addr()), "what the operator refuses beats what he allows")
+			}
 		}
 	})
+}
+
+func requireFloor(tb testing.TB, policy probe.Policy) {
+	tb.Helper()
+	for _, text := range []string{
+		"169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "fd00:ec2::254",
+		"::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
+	} {
+		addr := netip.MustParseAddr(text)
+		require.Error(tb, policy.CheckAddr(addr))
+		for _, port := range []uint16{0, 22, 53, 80, 8080} {
+			require.Error(tb, policy.Check(netip.AddrPortFrom(addr, port)))
+			require.Error(tb, policy.CheckDNS(netip.AddrPortFrom(addr, port)))
+		}
+	}
 }

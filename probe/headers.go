@@ -3,6 +3,7 @@ package probe
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -22,8 +23,7 @@ var reservedHeaders = []string{
 	"accept-encoding",   // would turn off gzip, and with it the bound on what is unpacked
 	"range", "if-range", // a part of the body is not what people see
 	"forwarded", "via", "x-real-ip",
-	"x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds", "metadata", "metadata-flavor",
-	"x-google-metadata-request", "x-metadata-token",
+	"metadata", "metadata-flavor", "x-google-metadata-request",
 }
 
 // CheckHeader checks a header that a request is to have.
@@ -36,27 +36,38 @@ func CheckHeader(name, value string) error {
 		return inputError("header_value", "the value has %d bytes, and may have %d", len(value), maxHeaderValueBytes)
 	case !httpguts.ValidHeaderFieldValue(value) || strings.Trim(value, " \t") != value:
 		return inputError("header_value", "the value must hold no control characters, and no blanks at either end")
+	case !utf8.ValidString(value): // HTTP would take it, the database would not
+		return inputError("header_value", "the value is not valid UTF-8")
 	}
 	return nil
 }
 
 func checkHeaderName(name string) error {
+	if err := checkToken(name); err != nil {
+		return err
+	}
 	lower := strings.ToLower(name)
 	switch {
-	case !httpguts.ValidHeaderFieldName(name) || len(name) > maxHeaderNameBytes:
-		return inputError("header_name", "the name must be letters, digits, and hyphens or other characters of a token, "+
-			"at most %d of them", maxHeaderNameBytes)
 	case lower == "host":
 		return inputError("header_reserved", "this header is set by host_override")
 	case slices.Contains(reservedHeaders, lower),
-		strings.HasPrefix(lower, "x-forwarded-"), strings.HasPrefix(lower, "sec-websocket-"):
+		strings.HasPrefix(lower, "x-forwarded-"), strings.HasPrefix(lower, "sec-websocket-"),
+		strings.Contains(lower, "metadata-token"): // of AWS (X-aws-ec2-…), Alibaba, Huawei, Linode; also its …-ttl-seconds
 		return inputError("header_reserved", "this header is set by the probe itself, or must not be sent")
 	}
 	return nil
 }
 
+func checkToken(name string) error {
+	if !httpguts.ValidHeaderFieldName(name) || len(name) > maxHeaderNameBytes {
+		return inputError("header_name", "the name must be letters, digits, and hyphens or other characters of a token, "+
+			"at most %d of them", maxHeaderNameBytes)
+	}
+	return nil
+}
+
 // secretWords are parts of the names of headers whose value is a secret.
-var secretWords = []string{"auth", "cookie", "token", "secret", "key", "password", "session", "credential", "signature"}
+var secretWords = []string{"auth", "cookie", "token", "secret", "key", "pass", "session", "credential", "signature"}
 
 // SecretHeader reports whether a header's value is to be kept apart and never shown.
 func SecretHeader(name string) bool {

@@ -3,6 +3,7 @@ package probe
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -97,8 +98,9 @@ func isLocalhost(name string) bool {
 // (RFC 6761); any other can be on any network of the allow-list.
 func permitsName(policy Policy, name string, port uint16) bool {
 	if !isLocalhost(strings.TrimSuffix(name, ".")) {
-		return len(policy.Allow) > 0
+		return len(policy.Allow) > 0 ||
+			slices.ContainsFunc(policy.AllowAt, func(allowed PrefixPort) bool { return allowed.Port == port })
 	}
-	return policy.Check(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)) == nil ||
-		policy.Check(netip.AddrPortFrom(netip.IPv6Loopback(), port)) == nil
+	return policy.refusal(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)) == "" ||
+		policy.refusal(netip.AddrPortFrom(netip.IPv6Loopback(), port)) == ""
 }

@@ -75,6 +75,7 @@ func TestHTTP2(t *testing.T) {
 	t.Run("GoesWithoutTLSByPriorKnowledge", func(t *testing.T) {
 		t.Parallel()
 		result := probeURL(t, serve(t, answer("hello")), overHTTP2)
-		require.Equal(t, uptime.HTTPMalformed, result.Outcome, "this server speaks HTTP/1.1")
+		require.Contains(t, []uptime.Outcome{uptime.HTTPMalformed, uptime.ConnectionClosed}, result.Outcome,
+			"this server speaks HTTP/1.1: it answers 400 and hangs up, and its reset may overtake its answer")
 	})
 }

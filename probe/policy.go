@@ -72,13 +72,36 @@ var errRefused = errors.New("refused by the egress policy")
 // Check returns nil if addr may be connected to. The text of its error names the address and the rule: it is for the
 // operator's log, and an oracle for port scans if a user sees it.
 func (p Policy) Check(addr netip.AddrPort) error {
-	if rule := p.refusal(addr); rule != "" {
+	return p.check(addr, p.permitsPort(addr.Port()))
+}
+
+// CheckDNS is Check for a DNS server, whose port is one of those that HTTP must not go to.
+func (p Policy) CheckDNS(addr netip.AddrPort) error {
+	return p.check(addr, addr.Port() == dnsPort || p.permitsPort(addr.Port()))
+}
+
+// CheckAddr is Check for a ping, which has no port: what is allowed at one port alone is not allowed to be pinged.
+func (p Policy) CheckAddr(addr netip.Addr) error {
+	return p.check(netip.AddrPortFrom(addr, noPort), true)
+}
+
+const (
+	dnsPort = 53
+	noPort  = 0
+)
+
+func (p Policy) check(addr netip.AddrPort, permitsPort bool) error {
+	rule := p.refusal(addr)
+	if rule == "" && !permitsPort {
+		rule = "has a port that is refused"
+	}
+	if rule != "" {
 		return fmt.Errorf("%w: %s: %s", errRefused, addr, rule)
 	}
 	return nil
 }
 
-// refusal names the rule that refuses an address; none, if it is empty.
+// refusal names the rule that refuses an address, whatever protocol its port belongs to; none, if it is empty.
 func (p Policy) refusal(addr netip.AddrPort) string {
 	if !addr.Addr().IsValid() {
 		return "is no address"
@@ -94,27 +117,9 @@ func (p Policy) refusal(addr netip.AddrPort) string {
 		return p.refusal(embeddedIPv4(addr))
 	case !p.allows(addr) && !public(addr.Addr()):
 		return "is not on the public Internet, nor on the allow-list"
-	case !p.permitsPort(addr.Port()):
-		return "has a port that is refused"
 	}
 	return ""
 }
-
-// CheckAddr is Check of an address without a port.
-func (p Policy) CheckAddr(addr netip.Addr) error { return p.Check(netip.AddrPortFrom(addr, anyPort)) }
-
-// CheckDNS is Check for a DNS server, whose port is one of those that HTTP must not go to.
-func (p Policy) CheckDNS(addr netip.AddrPort) error {
-	if addr.Port() == dnsPort && !p.onFloor(netip.AddrPortFrom(addr.Addr().Unmap(), dnsPort)) {
-		return p.CheckAddr(addr.Addr())
-	}
-	return p.Check(addr)
-}
-
-const (
-	dnsPort = 53
-	anyPort = 80 // one that no list refuses
-)
 
 func (p Policy) allows(addr netip.AddrPort) bool {
 	return within(p.Allow, addr.Addr()) || slices.ContainsFunc(p.AllowAt, func(allowed PrefixPort) bool {
@@ -188,24 +193,22 @@ func ParseCIDRs(list string) ([]netip.Prefix, error) {
 }
 
 // ParseAllow reads an allow-list: ranges as ParseCIDRs reads them, some of which may be for one port alone, which is
-// written as 10.0.0.0/8@8080.
+// written as 10.0.0.0/8@8080 or fc00::/7@8080.
 func ParseAllow(list string) (allow []netip.Prefix, allowAt []PrefixPort, err error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil, nil
+	}
 	for item := range strings.SplitSeq(list, ",") {
-		text, portText, hasPort := strings.Cut(strings.TrimSpace(item), "@")
-		ranges, err := ParseCIDRs(text)
-		if err != nil || hasPort && len(ranges) == 0 {
+		text, portText, hasPort := strings.Cut(item, "@")
+		ranges, rangeErr := ParseCIDRs(text)
+		ports, portErr := ParsePorts(portText)
+		switch { // an item without a range or a port would be passed over, and its author not told
+		case rangeErr != nil, portErr != nil, len(ranges) != 1, hasPort && len(ports) != 1:
 			return nil, nil, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8, fc00::/7 or 10.0.0.0/8@8080", item)
-		}
-		if !hasPort {
-			allow = append(allow, ranges...)
-			continue
-		}
-		ports, err := ParsePorts(portText)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, port := range ports {
-			allowAt = append(allowAt, PrefixPort{ranges[0], port})
+		case hasPort:
+			allowAt = append(allowAt, PrefixPort{ranges[0], ports[0]})
+		default:
+			allow = append(allow, ranges[0])
 		}
 	}
 	return allow, allowAt, nil

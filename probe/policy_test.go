@@ -13,6 +13,8 @@ import (
 var (
 	loopback = probe.Policy{Allow: prefixes("127.0.0.0/8", "::1/128")}
 	lan      = probe.Policy{Allow: prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
+
+	lanAt8080 = probe.Policy{AllowAt: []probe.PrefixPort{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8080}}}
 )
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -48,6 +50,9 @@ func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 		Allow:  prefixes("0.0.0.0/0", "::/0"),
 		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[::ffff:10.0.0.6]:0")},
 	}
+	strict := probe.Policy{
+		Allow: prefixes("8.0.0.0/8"), RefusePrefixes: prefixes("8.0.0.0/8"), NAT64: prefixes("64:ff9b:1:2::/96"),
+	}
 	for _, row := range []struct {
 		policy  probe.Policy
 		address string
@@ -72,6 +77,22 @@ func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 		{open, "10.0.0.6:80", true},
 		{lan, "[64:ff9b::a00:1]:80", false},
 		{probe.Policy{}, "[2606:4700::200:5efe:7f00:1]:80", true},
+		{lanAt8080, "10.0.0.1:8080", false},
+		{lanAt8080, "[64:ff9b::a00:1]:8080", false},
+		{lanAt8080, "10.0.0.1:80", true},
+		{lanAt8080, "8.8.8.8:80", false},
+		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:22", false},
+		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:0", true},
+		{probe.Policy{AllowPorts: []uint16{0, 22}}, "10.0.0.1:22", true},
+		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:25", true},
+		{strict, "8.1.2.3:80", true},
+		{strict, "[64:ff9b::801:203]:80", true},
+		{probe.Policy{}, "[64:ff9b:1::808:808]:80", true},
+		{strict, "[64:ff9b:1:2::909:909]:80", false},
+		{strict, "[64:ff9b:1:2::801:203]:80", true},
+		{strict, "[64:ff9b:1:2::a00:1]:80", true},
+		{strict, "[64:ff9b:1:2::a9fe:a9fe]:80", true},
+		{strict, "[64:ff9b:1:3::909:909]:80", true},
 	} {
 		t.Run(row.address, func(t *testing.T) {
 			t.Parallel()
@@ -99,5 +120,96 @@ func TestParseCIDRs(t *testing.T) {
 	for _, item := range []string{"10.0.0.0", "10.0.0.0/33", "lan", "::ffff:10.0.0.0/104", "fe80::%eth0/64", ""} {
 		_, err := probe.ParseCIDRs("127.0.0.0/8," + item)
 		require.ErrorContains(t, err, `"`+item+`"`)
+	}
+}
+
+// A DNS server is asked at port 53, which nothing else is.
+func TestPolicyCheckDNS(t *testing.T) {
+	t.Parallel()
+	at := netip.MustParseAddrPort
+	refused := probe.Policy{Allow: lan.Allow, Refuse: []netip.AddrPort{at("10.0.0.5:53")}}
+
+	require.NoError(t, probe.Policy{}.CheckDNS(at("8.8.8.8:53")))
+	require.NoError(t, probe.Policy{}.CheckDNS(at("8.8.8.8:5353")))
+	require.Error(t, probe.Policy{}.Check(at("8.8.8.8:53")))
+	require.Error(t, probe.Policy{}.CheckDNS(at("8.8.8.8:25")))
+	require.Error(t, probe.Policy{}.CheckDNS(at("8.8.8.8:0")))
+	require.Error(t, probe.Policy{}.CheckDNS(at("10.0.0.1:53")))
+	require.NoError(t, refused.CheckDNS(at("10.0.0.1:53")))
+	require.Error(t, refused.CheckDNS(at("10.0.0.5:53")))
+	require.Error(t, refused.CheckDNS(at("[64:ff9b::a00:5]:53")))
+}
+
+// What is allowed at one port is allowed neither to be asked at another, nor to be pinged.
+func TestPolicyOfOnePort(t *testing.T) {
+	t.Parallel()
+	for port, asks := range map[uint16]bool{53: true, 80: false} {
+		policy := probe.Policy{AllowAt: []probe.PrefixPort{{Prefix: lan.Allow[0], Port: port}}}
+		require.Equal(t, asks, policy.CheckDNS(netip.MustParseAddrPort("10.0.0.1:53")) == nil)
+		require.Error(t, policy.CheckAddr(netip.MustParseAddr("10.0.0.1")))
+	}
+}
+
+func TestPolicyCheckAddr(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr
+	open := probe.Policy{
+		Allow:  lan.Allow,
+		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:80"), netip.MustParseAddrPort("10.0.0.6:0")},
+	}
+
+	require.NoError(t, probe.Policy{}.CheckAddr(addr("8.8.8.8")))
+	require.Error(t, probe.Policy{}.CheckAddr(addr("10.0.0.1")))
+	require.NoError(t, open.CheckAddr(addr("10.0.0.5")), "it is refused at a port, and a ping has none")
+	require.Error(t, open.CheckAddr(addr("10.0.0.6")))
+	require.Error(t, open.CheckAddr(addr("169.254.169.254")))
+	require.Error(t, open.CheckAddr(netip.Addr{}))
+}
+
+func TestParseAllow(t *testing.T) {
+	t.Parallel()
+	allow, allowAt, err := probe.ParseAllow(" 10.1.2.3/8 , fc00::/7@8080,10.0.0.5/32 @ 22")
+	require.NoError(t, err)
+	require.Equal(t, prefixes("10.0.0.0/8"), allow)
+	require.Equal(t, []probe.PrefixPort{
+		{Prefix: netip.MustParsePrefix("fc00::/7"), Port: 8080}, {Prefix: netip.MustParsePrefix("10.0.0.5/32"), Port: 22},
+	}, allowAt)
+
+	allow, allowAt, err = probe.ParseAllow(" ")
+	require.NoError(t, err)
+	require.Empty(t, allow)
+	require.Empty(t, allowAt)
+
+	for _, item := range []string{
+		"", "@", "@80", "10.0.0.0/8@", "10.0.0.0/8@0", "10.0.0.0/8@65536", "10.0.0.0/8@+80", "10.0.0.0/8@80@81",
+		"10.0.0.0/8:80", "::ffff:10.0.0.0/104@80",
+	} {
+		_, _, err := probe.ParseAllow("127.0.0.0/8," + item)
+		require.ErrorContains(t, err, `"`+item+`"`)
+	}
+}
+
+func TestParsePorts(t *testing.T) {
+	t.Parallel()
+	ports, err := probe.ParsePorts(" 22,25 ")
+	require.NoError(t, err)
+	require.Equal(t, []uint16{22, 25}, ports)
+	ports, err = probe.ParsePorts(" ")
+	require.NoError(t, err)
+	require.Empty(t, ports)
+	for _, item := range []string{"", "0", "65536", "-1", "22-25", "ssh"} {
+		_, err := probe.ParsePorts("22," + item)
+		require.ErrorContains(t, err, `"`+item+`"`)
+	}
+}
+
+func TestParseNAT64(t *testing.T) {
+	t.Parallel()
+	ranges, err := probe.ParseNAT64("64:ff9b:1::/96, 2001:db8:64::/96")
+	require.NoError(t, err)
+	require.Equal(t, prefixes("64:ff9b:1::/96", "2001:db8:64::/96"), ranges)
+	for _, item := range []string{"64:ff9b:1::/48", "10.0.0.0/8", "64:ff9b:1::", ""} {
+		_, err := probe.ParseNAT64("64:ff9b:1::/96," + item)
+		require.Error(t, err, item)
 	}
 }

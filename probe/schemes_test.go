@@ -140,7 +140,9 @@ func TestGRPC(t *testing.T) {
 			require.Equal(t, row.text, result.Error)
 		})
 	}
-	require.Equal(t, uptime.HTTPMalformed, probeURL(t, as("grpc", serve(t, answer("hello")))).Outcome)
+	// A server of HTTP/1.1 answers 400 and hangs up, and its reset may overtake its answer.
+	require.Contains(t, []uptime.Outcome{uptime.HTTPMalformed, uptime.ConnectionClosed},
+		probeURL(t, as("grpc", serve(t, answer("hello")))).Outcome)
 	require.Equal(t, uptime.HTTPMalformed, probeURL(t, as("grpcs", hostile.H2()["good"](t)), overHTTP2).Outcome)
 	require.Equal(t, uptime.BodyIncomplete, probeURL(t, as("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
 	require.Equal(t, uptime.TLSUntrusted, probeURL(t, as("grpcs", hostile.H2()["good"](t))).Outcome)

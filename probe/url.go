@@ -69,7 +69,7 @@ func breaksText(r rune) bool {
 func normalForm(u *url.URL, policy Policy) (string, error) {
 	s, known := schemeOf(u.Scheme)
 	if !known {
-		return "", inputError("url_scheme", "the URL must begin with http:// or https:// (or %s)", schemes)
+		return "", inputError("url_scheme", "the URL must begin with a scheme such as https://: one of %s", schemes)
 	}
 	if u.User != nil {
 		return "", inputError("url_userinfo", "the URL must not hold a user name or password")
@@ -128,29 +128,28 @@ var grpcService = regexp.MustCompile(`^/[A-Za-z0-9._/-]{1,200}$`)
 
 // normalQuestion gives the name and the type that a DNS server is asked for.
 func normalQuestion(u *url.URL) (string, error) {
-	name, err := normalName(strings.TrimSuffix(strings.TrimPrefix(u.Path, "/"), "."))
-	if err != nil || len(name) > maxNameBytes {
+	name, err := normalName(strings.TrimPrefix(u.Path, "/"))
+	if err != nil {
 		return "", inputError("url_path", "the path must be the name to ask for, such as dns://9.9.9.9/example.com?type=A")
 	}
 	query, err := url.ParseQuery(u.RawQuery)
-	kind := strings.ToUpper(cmp.Or(query.Get("type"), "A"))
+	kind := strings.ToUpper(cmp.Or(strings.Join(query["type"], ","), "A")) // twice makes one that is not known
 	_, known := dnsTypeOf(kind)
-	if err != nil || !known || len(query) > 1 || len(query["type"]) > 1 {
+	delete(query, "type")
+	if err != nil || !known || len(query) > 0 {
 		return "", inputError("url_query", "the query must be ?type= with A, AAAA, CNAME, MX, NS, PTR, SOA, SRV or TXT")
 	}
-	return "/" + name + "?type=" + kind, nil
+	return "/" + strings.TrimSuffix(name, ".") + "?type=" + kind, nil
 }
 
-const maxNameBytes = 253 // RFC 1035
-
-// normalPort gives the port of a URL, 0 if it has none. net/url takes any digits for one, and none.
+// normalPort gives the port of a URL, noPort if its scheme has none. net/url takes any digits for one, and none.
 func normalPort(u *url.URL, s scheme) (uint16, error) {
 	text := u.Port()
 	switch {
 	case s.portless && (text != "" || strings.HasSuffix(u.Host, ":")):
 		return 0, inputError("url_port", "a %s URL has no port", u.Scheme)
 	case s.portless:
-		return 0, nil
+		return noPort, nil
 	case text == "" && !strings.HasSuffix(u.Host, ":") && s.defaultPort != 0:
 		return s.defaultPort, nil
 	}
@@ -214,15 +213,12 @@ func isAlphanumeric(c byte) bool {
 // to them.
 func checkHostPolicy(host string, port uint16, s scheme, policy Policy) error {
 	forDNS := s.dns && port == dnsPort
-	if port != 0 && !forDNS && !policy.permitsPort(port) {
+	if !s.portless && !forDNS && !policy.permitsPort(port) {
 		return inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
 			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
 	}
 	addr, err := netip.ParseAddr(host)
-	if s.portless || s.dns {
-		port = 80 // the port is judged already, or there is none
-	}
-	permitted := err == nil && policy.Check(netip.AddrPortFrom(addr, port)) == nil ||
+	permitted := err == nil && policy.refusal(netip.AddrPortFrom(addr, port)) == "" ||
 		err != nil && (!privateName(host) || permitsName(policy, host, port))
 	if permitted {
 		return nil

