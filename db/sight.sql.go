@@ -67,7 +67,8 @@ FROM (
     WHERE
         s.slot >= $2::timestamptz AND s.worker = $3::text AND s.outcome = ANY($4::text[])
         AND s.slot + make_interval(secs => s.late_ms / 1e3 + s.total_us / 1e6) >= $5::timestamptz
-    LIMIT $6::integer
+        AND s.slot + make_interval(secs => s.late_ms / 1e3 + s.total_us / 1e6) < $6::timestamptz
+    LIMIT $7::integer
 ) AS blind
 WHERE l.slot = blind.slot AND l.monitor_id = blind.monitor_id AND l.slot >= $2::timestamptz
 RETURNING l.monitor_id
@@ -79,11 +80,12 @@ type TakeBackScansParams struct {
 	Worker     string
 	Outcomes   []string
 	EndedSince time.Time
+	EndedUntil time.Time
 	PageSize   int
 }
 
 // TakeBackScans makes scans inconclusive that a worker wrote while it could not see the network: those with a slot since
-// since that ended since ended_since with one of outcomes, page_size at most.
+// since that ended since ended_since until before ended_until with one of outcomes, page_size at most.
 func (q *Queries) TakeBackScans(ctx context.Context, arg TakeBackScansParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, takeBackScans,
 		arg.Error,
@@ -91,6 +93,7 @@ func (q *Queries) TakeBackScans(ctx context.Context, arg TakeBackScansParams) ([
 		arg.Worker,
 		arg.Outcomes,
 		arg.EndedSince,
+		arg.EndedUntil,
 		arg.PageSize,
 	)
 	if err != nil {

@@ -136,24 +136,36 @@ func (b *blindness) scanned(monitor db.Monitor, result probe.Result) probe.Resul
 	return result
 }
 
-// recorded takes in what scans did to the states of monitors. A monitor that was well until now is one whose host has
-// fallen silent, whichever worker heard of it before.
-func (b *blindness) recorded(changes []change) {
+// recorded takes in scans that came to the log, and what they did to the states of monitors. A monitor that was well
+// until now is one whose host has fallen silent, whichever worker heard of it before.
+func (b *blindness) recorded(scans []db.Scan, changes []change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, scan := range scans { // one may have been on its way to the log when we found that we are blind
+		b.written = b.written || slices.Contains(unheardOutcomes, scan.Outcome) && b.doubted(endOf(scan))
+	}
 	for _, c := range changes {
 		kind := silenceOf(c.monitor.URL, probe.Result{Outcome: c.outcome})
 		if kind != unheard && kind != unheardDNS {
 			continue
 		}
 		b.doubts = append(b.doubts, doubt{monitorID: c.monitor.ID, before: c.before, after: c.after, at: b.now()})
-		b.written = b.written || !b.blindSince.IsZero() // it was on its way to the log when we found that we are blind
 		wasWell := (c.before.Status == uptime.Up || c.before.Status == uptime.Degraded) && c.before.Failures == 0
 		if target, err := url.Parse(c.monitor.URL); err == nil && wasWell {
 			b.fellSilent(target.Host, c.monitor.URL, kind)
 			b.wakeUp()
 		}
 	}
+}
+
+// doubted reports whether a failure at an instant is one of a blind worker.
+func (b *blindness) doubted(at time.Time) bool {
+	blind := !b.blindSince.IsZero()
+	return (blind || at.Before(b.sawAgainAt)) && !at.Before(b.doubtsSince)
+}
+
+func endOf(scan db.Scan) time.Time {
+	return scan.Slot.Add(time.Duration(scan.LateMS)*time.Millisecond + time.Duration(scan.TotalUS)*time.Microsecond)
 }
 
 // fellSilent notes the instant at which a host fell silent, once.
@@ -340,7 +352,7 @@ func (b *blindness) looked(at time.Time, sees bool) turn {
 	b.blindSince, b.written = b.now(), true
 	b.doubtsSince = b.blindSince.Add(-doubtsLast)
 	if b.sawAt.After(b.doubtsSince) && !inDNS { // what was seen may have had no name
-		b.doubtsSince = b.sawAt
+		b.doubtsSince = b.sawAt.Add(-time.Millisecond) // by which the log may round a scan's end down
 	}
 	return wentBlind
 }
@@ -373,20 +385,31 @@ func (b *blindness) silentHosts() int {
 	return silent
 }
 
-// takeDoubts gives since when failures are to be taken back, and what they did to each monitor, oldest first; zero:
-// there is nothing to take back.
-func (b *blindness) takeDoubts() (since time.Time, byMonitor map[int64][]doubt) {
+// doubtful is what a blind worker takes back: failures that ended since an instant until before another, and what they
+// did to each monitor, oldest first.
+type doubtful struct {
+	since, until time.Time
+	byMonitor    map[int64][]doubt
+}
+
+// takeDoubts gives what is to be taken back, if anything is.
+func (b *blindness) takeDoubts() (d doubtful, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.written || b.doubtsSince.IsZero() {
-		return time.Time{}, nil
+		return doubtful{}, false
 	}
 	b.written = false
-	byMonitor = map[int64][]doubt{}
-	for _, d := range b.doubts {
-		byMonitor[d.monitorID] = append(byMonitor[d.monitorID], d)
+	d = doubtful{since: b.doubtsSince, until: b.sawAgainAt, byMonitor: map[int64][]doubt{}}
+	if !b.blindSince.IsZero() {
+		d.until = b.now().Add(time.Hour) // until we see again
 	}
-	return b.doubtsSince, byMonitor
+	for _, one := range b.doubts {
+		if !one.at.Before(d.since) {
+			d.byMonitor[one.monitorID] = append(d.byMonitor[one.monitorID], one)
+		}
+	}
+	return d, true
 }
 
 // giveBackDoubts is for who could not write what came of them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,23 +23,16 @@ const (
 // they led to, and asks for scans in their place: a transaction for some of them at a time, each of which leaves states
 // and log in agreement.
 func (s *Sight) takeBack(ctx context.Context) error {
-	since, doubts := s.blindness.takeDoubts()
-	if since.IsZero() {
+	doubts, ok := s.blindness.takeDoubts()
+	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
-	total := 0
-	for more := true; more; {
-		err := inTx(ctx, s.scanner.Conn, func(tx pgx.Tx) error {
-			count, err := s.takeBackSome(ctx, tx, since, doubts)
-			total, more = total+count, count == takeBackSize
-			return err
-		})
-		if err != nil {
-			s.blindness.giveBackDoubts()
-			return fmt.Errorf("take back scans: %w", err)
-		}
+	total, err := s.takeBackAll(ctx, doubts)
+	if err != nil {
+		s.blindness.giveBackDoubts()
+		return fmt.Errorf("take back scans: %w", err)
 	}
 	if total > 0 {
 		s.logger.InfoContext(ctx, "failures of a blind worker were taken back", slog.Int("scans", total))
@@ -46,13 +40,34 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	return nil
 }
 
-func (s *Sight) takeBackSome(
-	ctx context.Context, tx pgx.Tx, since time.Time, doubts map[int64][]doubt,
-) (count int, err error) {
+// takeBackAll takes scans back, and then judges again whoever is in doubt besides: a scan may have been taken back just
+// before the recorder could tell what it had done.
+func (s *Sight) takeBackAll(ctx context.Context, doubts doubtful) (total int, err error) {
+	for count := takeBackSize; count == takeBackSize; total += count {
+		err := inTx(ctx, s.scanner.Conn, func(tx pgx.Tx) (err error) {
+			count, err = s.takeBackSome(ctx, tx, doubts)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(doubts.byMonitor)), takeBackSize) {
+		err := inTx(ctx, s.scanner.Conn, func(tx pgx.Tx) error {
+			return judgeAgain(ctx, db.New(tx), ids, doubts.byMonitor)
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (count int, err error) {
 	queries := db.New(tx)
 	taken, err := queries.TakeBackScans(ctx, db.TakeBackScansParams{
 		Error: cannotSee, Worker: s.scanner.Worker, Outcomes: words(unheardOutcomes),
-		Since: since.Add(-longestScan), EndedSince: since, PageSize: takeBackSize,
+		Since: doubts.since.Add(-longestScan), EndedSince: doubts.since, EndedUntil: doubts.until, PageSize: takeBackSize,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("make scans inconclusive: %w", err)
@@ -62,7 +77,7 @@ func (s *Sight) takeBackSome(
 	if taken = slices.Compact(taken); count == 0 {
 		return 0, nil
 	}
-	if err := judgeAgain(ctx, queries, taken, doubts); err != nil {
+	if err := judgeAgain(ctx, queries, taken, doubts.byMonitor); err != nil {
 		return 0, err
 	}
 	if _, err := s.scanner.Queue.InsertManyTx(ctx, tx, unseenScans(taken, s.scanner.Now())); err != nil {

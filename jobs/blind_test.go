@@ -35,7 +35,7 @@ func (b *blindness) scan(host string, outcome uptime.Outcome) probe.Result {
 // fail is a failed scan of a monitor that was in a state.
 func (b *blindness) fail(host string, outcome uptime.Outcome, before uptime.State) {
 	b.scan(host, outcome)
-	b.recorded([]change{{monitor: db.Monitor{URL: "http://" + host + "/"}, before: before, outcome: outcome}})
+	b.recorded(nil, []change{{monitor: db.Monitor{URL: "http://" + host + "/"}, before: before, outcome: outcome}})
 }
 
 func hosts(n int, prefix string) []string {
@@ -266,8 +266,8 @@ func TestDoubts(t *testing.T) {
 	b, clock := newTestBlindness()
 	start := clock.at
 	b.fail("a.example", uptime.TimeoutConnect, up)
-	since, _ := b.takeDoubts()
-	require.Zero(t, since, "we see")
+	_, ok := b.takeDoubts()
+	require.False(t, ok, "we see")
 
 	clock.at = start.Add(50 * time.Second)
 	b.looked(clock.at, true)
@@ -277,24 +277,34 @@ func TestDoubts(t *testing.T) {
 	b.looked(clock.at, false)
 	clock.at = start.Add(57 * time.Second)
 	require.Equal(t, wentBlind, b.looked(clock.at, false))
-	since, doubts := b.takeDoubts()
-	require.Equal(t, start.Add(50*time.Second), since, "until then we saw")
-	require.Len(t, doubts[0], 2, "of a and b; c answered")
+	doubts, ok := b.takeDoubts()
+	require.True(t, ok)
+	require.Equal(t, start.Add(50*time.Second-time.Millisecond), doubts.since, "until then we saw")
+	require.Len(t, doubts.byMonitor[0], 1, "of b; a failed before, and c answered")
 
-	since, _ = b.takeDoubts()
-	require.Zero(t, since, "once")
+	_, ok = b.takeDoubts()
+	require.False(t, ok, "once")
 	b.giveBackDoubts()
-	since, _ = b.takeDoubts()
-	require.NotZero(t, since, "again, after a failure to write")
+	_, ok = b.takeDoubts()
+	require.True(t, ok, "again, after a failure to write")
 
-	b.recorded([]change{{monitor: db.Monitor{URL: "http://d.example/"}, outcome: uptime.TimeoutConnect}})
-	since, _ = b.takeDoubts()
-	require.NotZero(t, since, "one that was on its way")
+	late := func(after time.Duration, outcome uptime.Outcome) bool {
+		b.recorded([]db.Scan{{Slot: start.Add(after), Outcome: outcome}}, nil)
+		_, ok := b.takeDoubts()
+		return ok
+	}
+	require.True(t, late(56*time.Second, uptime.TimeoutConnect), "one that was on its way, whatever it changed")
+	require.False(t, late(56*time.Second, uptime.StatusMismatch))
+	require.False(t, late(49*time.Second, uptime.TimeoutConnect))
 
 	clock.at = start.Add(3 * time.Minute)
 	b.forget()
 	require.Equal(t, 2, b.silentHosts(), "the blind forget nothing")
 	b.looked(clock.at, true)
+	doubts, _ = b.takeDoubts()
+	require.Equal(t, clock.at, doubts.until, "since then we see")
+	require.True(t, late(56*time.Second, uptime.TimeoutConnect))
+	require.False(t, late(3*time.Minute, uptime.TimeoutConnect))
 	b.forget()
 	require.Zero(t, b.silentHosts())
 	require.Empty(t, b.doubts)
@@ -308,8 +318,8 @@ func TestDoubtsOfDNSGoBackAMinute(t *testing.T) {
 		b.fail(host, uptime.TimeoutDNS, uptime.State{Status: uptime.Up})
 	}
 	require.Equal(t, wentBlind, b.looked(clock.at.Add(time.Second), false))
-	since, _ := b.takeDoubts()
-	require.Equal(t, clock.at.Add(-time.Minute), since)
+	doubts, _ := b.takeDoubts()
+	require.Equal(t, clock.at.Add(-time.Minute), doubts.since)
 }
 
 func TestParties(t *testing.T) {

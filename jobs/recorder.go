@@ -262,7 +262,7 @@ func (r *Recorder) write(ctx context.Context, batch []*record, insert insertFunc
 		return err
 	}
 	r.shown.add(unseen)
-	r.blindness.recorded(changes)
+	r.blindness.recorded(scans, changes)
 	for _, c := range changes {
 		if c.before.Status != c.after.Status {
 			r.logger.InfoContext(ctx, "status changed", slog.Int64("monitor_id", c.monitor.ID),

@@ -179,6 +179,20 @@ func TestSight(t *testing.T) {
 		require.True(t, state.Since.Equal(noon.Add(10*time.Second)))
 	})
 
+	t.Run("AStateIsMendedWhoseRowWasTakenBackBeforeTheRecorderTold", func(t *testing.T) {
+		t.Parallel()
+		p := newProcess(t)
+		monitor := p.create(t, config(url("told"), 3600))
+		p.record(t, monitor, noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
+		p.exec(t, "UPDATE monitor_log SET outcome = 'inconclusive' WHERE outcome = 'timeout_connect'")
+		require.Equal(t, 1, p.state(t, monitor.ID).Failures)
+		sight := p.sight(sentinel)
+		sight.GoBlind(noon)
+		sight.Follow(t.Context())
+		p.requireAgreement(t, monitor)
+		require.Zero(t, p.state(t, monitor.ID).Failures)
+	})
+
 	t.Run("OneAlertForAllWorkers", func(t *testing.T) {
 		t.Parallel()
 		p := newProcess(t)
