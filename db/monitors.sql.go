@@ -369,11 +369,15 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 const listRoundMonitors = `-- name: ListRoundMonitors :many
 SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE
-    interval_seconds = $1 AND phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= $3 AND id < $4
+    AND EXISTS (
+        SELECT 1 FROM monitor_schedules AS s
+        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $5
+    )
 ORDER BY id
-LIMIT $5::integer
+LIMIT $6::integer
 `
 
 type ListRoundMonitorsParams struct {
@@ -381,16 +385,19 @@ type ListRoundMonitorsParams struct {
 	Phase           int
 	SinceID         int64
 	UntilID         int64
+	Slot            time.Time
 	PageSize        int
 }
 
-// ListRoundMonitors gives the active monitors of a round with ids from since_id until before until_id.
+// ListRoundMonitors gives the active monitors to which a round is promised, with ids from since_id until before until_id.
+// One that has just come from another schedule may have been scanned at this slot by that one.
 func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsParams) ([]Monitor, error) {
 	rows, err := q.db.Query(ctx, listRoundMonitors,
 		arg.IntervalSeconds,
 		arg.Phase,
 		arg.SinceID,
 		arg.UntilID,
+		arg.Slot,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -473,9 +480,13 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
 SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE
-    interval_seconds = $1 AND phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= $3 AND id < $4
+    AND EXISTS (
+        SELECT 1 FROM monitor_schedules AS s
+        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $5
+    )
     AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $5 AND l.monitor_id = monitors.id)
 ORDER BY id
 `

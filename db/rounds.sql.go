@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 )
 
 const countRounds = `-- name: CountRounds :many
@@ -41,6 +42,18 @@ func (q *Queries) CountRounds(ctx context.Context) ([]CountRoundsRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const databaseNow = `-- name: DatabaseNow :one
+SELECT clock_timestamp()::timestamptz AS now
+`
+
+// DatabaseNow gives the time by the database's clock.
+func (q *Queries) DatabaseNow(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, databaseNow)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
 }
 
 const oldestUnscannedSeconds = `-- name: OldestUnscannedSeconds :one

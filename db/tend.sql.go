@@ -35,6 +35,7 @@ WHERE
             AND j.args ->> 'part' IS NULL
             AND (j.args ->> 'interval')::integer = m.interval_seconds
             AND (j.args ->> 'phase')::integer = m.phase
+            AND (j.args ->> 'slot')::timestamptz - make_interval(secs => 2 * m.interval_seconds) <= greatest($1::timestamptz, clock_timestamp())
     )
 ORDER BY m.interval_seconds, m.phase
 `
@@ -44,9 +45,10 @@ type ListDeadChainsRow struct {
 	Phase           int
 }
 
-// ListDeadChains gives each interval and phase with an active monitor and no live round.
-func (q *Queries) ListDeadChains(ctx context.Context) ([]ListDeadChainsRow, error) {
-	rows, err := q.db.Query(ctx, listDeadChains)
+// ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
+// intervals ahead keeps no promise: the database's clock was wrong when it was inserted.
+func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadChainsRow, error) {
+	rows, err := q.db.Query(ctx, listDeadChains, at)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,7 @@ func TestRequestReachesTheProbe(t *testing.T) {
 	require.Equal(t, []string{"basic_password", "header X-Api-Key"}, monitor.SecretNames)
 
 	p.exec(t, "UPDATE monitors SET phase = 7")
+	p.exec(t, "UPDATE monitor_schedules SET phase = 7, from_at = $1", noon)
 	monitor.Phase = 7
 	slot := scheduleOf(monitor).SlotAfter(noon)
 	p.setNow(slot)

@@ -74,7 +74,11 @@ type RoundWorker struct {
 // Work scans the round's monitors, after it has made sure of the next round. A round that comes when its slot is no
 // longer the present one scans nothing, and declares what was missed.
 func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error {
-	s, now := w.Scanner, w.Scanner.Now()
+	s := w.Scanner
+	now, err := s.nowFor(ctx, job.Args)
+	if err != nil {
+		return err
+	}
 	if job.Args.schedule().SlotAt(now).After(job.Args.Slot) {
 		return s.declareMissed(ctx, job, now)
 	}
@@ -94,6 +98,26 @@ func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error
 	}
 	output, err := s.scanAll(ctx, job.Args, withSecrets)
 	return errors.Join(err, river.RecordOutput(ctx, output))
+}
+
+// nowFor gives the time at which a round is judged. That is the time of this process, unless by it the slot is not the
+// present one. Then one of two clocks may be wrong, ours or that of the database, which found the round due: believed is
+// the earlier one at which the slot has come. So a process whose clock is an hour ahead declares no hour as missed that
+// is still to come; and if it is the database's clock that has jumped, its slots are left out, instead of scanned in a
+// burst.
+func (s *Scanner) nowFor(ctx context.Context, args RoundArgs) (time.Time, error) {
+	now := s.Now()
+	if args.schedule().SlotAt(now).Equal(args.Slot) {
+		return now, nil
+	}
+	theirs, err := db.New(s.Conn).DatabaseNow(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	if now.Before(args.Slot) || !theirs.Before(args.Slot) && theirs.Before(now) {
+		return theirs, nil
+	}
+	return now, nil
 }
 
 // again reports whether an attempt before this one may have made requests already: of the job, or of the round that
@@ -136,7 +160,8 @@ func shareOut(
 ) (monitors []db.Monitor, parts []int64, err error) {
 	args := job.Args
 	round := db.ListRoundMonitorsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, SinceID: 0, UntilID: math.MaxInt64, PageSize: roundSize + 1,
+		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot, SinceID: 0, UntilID: math.MaxInt64,
+		PageSize: roundSize + 1,
 	}
 	if job.Attempt == 1 {
 		if monitors, err = queries.ListRoundMonitors(ctx, round); err != nil {

@@ -507,7 +507,7 @@ func TestRoundInTrouble(t *testing.T) {
 		p.scanner.Conn = closed
 		require.ErrorContains(t, p.tryRound(t, args), "begin the round: ")
 		p.setNow(args.Slot.Add(3 * time.Hour))
-		require.ErrorContains(t, p.tryRound(t, args), "declare missed slots: ")
+		require.ErrorContains(t, p.tryRound(t, args), "ask the database for the time: ")
 	})
 }
 

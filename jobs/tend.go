@@ -94,7 +94,7 @@ func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error 
 }
 
 func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *tendOutput) error {
-	chains, err := db.New(w.Conn).ListDeadChains(ctx)
+	chains, err := db.New(w.Conn).ListDeadChains(ctx, now)
 	if err != nil {
 		return fmt.Errorf("list chains without a live round: %w", err)
 	}

@@ -102,13 +102,18 @@ WHERE
 ORDER BY monitors.name, monitors.id
 LIMIT @page_size::integer;
 
--- ListRoundMonitors gives the active monitors of a round with ids from since_id until before until_id.
+-- ListRoundMonitors gives the active monitors to which a round is promised, with ids from since_id until before until_id.
+-- One that has just come from another schedule may have been scanned at this slot by that one.
 -- name: ListRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    interval_seconds = @interval_seconds AND phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= @since_id AND id < @until_id
+    AND EXISTS (
+        SELECT 1 FROM monitor_schedules AS s
+        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
+    )
 ORDER BY id
 LIMIT @page_size::integer;
 
@@ -116,9 +121,13 @@ LIMIT @page_size::integer;
 -- name: ListUnscannedRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    interval_seconds = @interval_seconds AND phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= @since_id AND id < @until_id
+    AND EXISTS (
+        SELECT 1 FROM monitor_schedules AS s
+        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
+    )
     AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = monitors.id)
 ORDER BY id;
 

@@ -11,3 +11,7 @@ ORDER BY state;
 SELECT greatest(0, extract(epoch FROM now() - min(scheduled_at)))::double precision AS seconds
 FROM river_job
 WHERE kind = 'round' AND state = 'available' AND scheduled_at < now();
+
+-- DatabaseNow gives the time by the database's clock.
+-- name: DatabaseNow :one
+SELECT clock_timestamp()::timestamptz AS now;

@@ -1,4 +1,5 @@
--- ListDeadChains gives each interval and phase with an active monitor and no live round.
+-- ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
+-- intervals ahead keeps no promise: the database's clock was wrong when it was inserted.
 -- name: ListDeadChains :many
 SELECT DISTINCT m.interval_seconds, m.phase
 FROM monitors AS m
@@ -11,6 +12,7 @@ WHERE
             AND j.args ->> 'part' IS NULL
             AND (j.args ->> 'interval')::integer = m.interval_seconds
             AND (j.args ->> 'phase')::integer = m.phase
+            AND (j.args ->> 'slot')::timestamptz - make_interval(secs => 2 * m.interval_seconds) <= greatest(@at::timestamptz, clock_timestamp())
     )
 ORDER BY m.interval_seconds, m.phase;
 

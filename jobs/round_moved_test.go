@@ -1,0 +1,31 @@
+package jobs_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/jobs"
+	"riverwatch/uptime"
+)
+
+// A monitor that moves to another schedule is not promised that schedule's present slot, which it may have been scanned
+// at already: a round of it that is late leaves it out.
+func TestRoundLeavesOutWhoMovedIn(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	target := newTarget(t)
+	monitor := p.create(t, config(target.URL+"/moved", 10))
+	later := uptime.ScheduleOf(monitor.ID, 20)
+	slot := later.SlotAfter(noon.Add(time.Minute))
+	p.setNow(slot)
+	p.round(t, roundOf(monitor, slot))
+	require.Equal(t, 1, target.hitsOf("/moved"))
+
+	p.setNow(slot.Add(2 * time.Second))
+	moved := p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.IntervalSeconds = 20 })
+	p.setNow(slot.Add(3 * time.Second)) // the round of others, who are there already, comes late
+	p.round(t, roundOf(moved, slot))
+	require.Equal(t, 1, target.hitsOf("/moved"))
+}
