@@ -1,6 +1,9 @@
 # `make` alone lists the targets. PKG narrows some of them: make test PKG=./uptime/...
 PKG ?= ./...
 FUZZTIME ?= 10s
+SEED ?= 0
+FAULT ?=
+ROUNDS ?= 1
 COVER_MIN ?= 90.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -9,7 +12,7 @@ WITH_DATABASE = $(if $(TEST_DATABASE_URL),,scripts/postgres.sh throwaway)
 PACKAGES_WITH = $$(grep -rlE '^func $(1)' --include='*_test.go' . | xargs -r dirname | sort -u)
 TOOLS = bin/tools/.built
 
-.PHONY: help run build test cover bench fuzz lint generate check-generated vuln modules tools ci clean compiler
+.PHONY: help run build test cover bench chaos fuzz lint generate check-generated vuln modules tools ci clean compiler
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -44,6 +47,10 @@ cover: ## measure the tests' coverage of all packages together; fails under 90 %
 bench: ## run the benchmarks
 	@packages="$(call PACKAGES_WITH,Benchmark)"; \
 	exec $(WITH_DATABASE) go test -run '^$$' -bench . -benchmem $$packages
+
+chaos: ## break everything on purpose, at full length (FAULT=F18 SEED=7 ROUNDS=3)
+	@exec $(WITH_DATABASE) go test ./chaos -run 'TestChaos|TestInside|TestSimulation' -v -timeout 60m \
+	  -chaos.long -chaos.seed=$(SEED) -chaos.fault=$(FAULT) -chaos.rounds=$(ROUNDS)
 
 fuzz: ## run each fuzz test for FUZZTIME (10s)
 	@set -e; for folder in $(call PACKAGES_WITH,Fuzz); do \

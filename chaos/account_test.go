@@ -1,0 +1,94 @@
+//go:build linux
+
+package chaos_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// The target notes a request when it has read it, and the log when the probe began: on a busy machine one is well
+	// after the other, but never near to another slot.
+	clockSlack = 2 * time.Second
+	// A request whose result was lost came from its slot on until this long after it: an interval in which the round may
+	// begin, and the time that a probe may wait for its turn.
+	longestStart = interval*time.Second + 13*time.Second
+)
+
+// row is a scan of the log, as far as it is to be compared with the ledger.
+type row struct {
+	slot       time.Time
+	start, end time.Time
+	answered   bool // it has an HTTP status, so that there was a request
+}
+
+// account compares what the target was asked on behalf of one monitor with what the tables say of it: each request
+// belongs to one row, or to one slot that was declared lost, and each row that tells of an answer has its request. It
+// gives what does not fit. All are in order of time.
+func account(hits []time.Time, rows []row, lost []time.Time) (findings []string) {
+	open := slices.Clone(hits)
+	for _, r := range rows {
+		i := slices.IndexFunc(open, func(at time.Time) bool {
+			return !at.Before(r.start.Add(-clockSlack)) && !at.After(r.end.Add(clockSlack))
+		})
+		switch {
+		case i >= 0:
+			open = slices.Delete(open, i, i+1)
+		case r.answered:
+			findings = append(findings, fmt.Sprintf("the row of %s tells of an answer that the target never gave", clock(r.slot)))
+		}
+	}
+	lost = slices.Clone(lost)
+	for _, at := range open {
+		i := slices.IndexFunc(lost, func(slot time.Time) bool {
+			return !at.Before(slot) && at.Before(slot.Add(longestStart))
+		})
+		if i < 0 {
+			findings = append(findings, fmt.Sprintf("the request of %s belongs to no row and to no declared gap", clock(at)))
+			continue
+		}
+		lost = slices.Delete(lost, i, i+1)
+	}
+	return findings
+}
+
+func clock(at time.Time) string { return at.UTC().Format("15:04:05.000") }
+
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	at := func(seconds float64) time.Time { return noon.Add(time.Duration(seconds * float64(time.Second))) }
+	scan := func(slot, start, end float64) row {
+		return row{slot: at(slot), start: at(start), end: at(end), answered: true}
+	}
+	tests := []struct {
+		name string
+		hits []time.Time
+		rows []row
+		lost []time.Time
+		want string
+	}{
+		{"AllFits", []time.Time{at(0.1), at(10.1)}, []row{scan(0, 0, 1), scan(10, 10, 11)}, nil, ""},
+		{"TwoRequestsForOneRow", []time.Time{at(0.1), at(0.2)}, []row{scan(0, 0, 1)}, nil, "belongs to no row"},
+		{"ARowWithoutARequest", nil, []row{scan(0, 0, 1)}, nil, "never gave"},
+		{"ARequestWhoseResultWasLost", []time.Time{at(0.1)}, nil, []time.Time{at(0)}, ""},
+		{"TwoRequestsForOneLostSlot", []time.Time{at(0.1), at(0.2)}, nil, []time.Time{at(0)}, "belongs to no row"},
+		{"AGapWithoutARequest", nil, nil, []time.Time{at(0)}, ""},
+		{"ALateRequest", []time.Time{at(40)}, nil, []time.Time{at(0)}, "belongs to no row"},
+		{"AnInconclusiveRowNeedsNone", nil, []row{{slot: at(0), start: at(0), end: at(1)}}, nil, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			findings := strings.Join(account(test.hits, test.rows, test.lost), "\n")
+			require.Contains(t, findings, test.want)
+			require.Equal(t, test.want == "", findings == "")
+		})
+	}
+}

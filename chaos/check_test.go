@@ -1,0 +1,253 @@
+//go:build linux
+
+package chaos_test
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/db"
+)
+
+//go:embed checks.sql
+var checksSQL string
+
+// check is a rule, and the query for what breaks it.
+type check struct{ rule, query string }
+
+// checks reads checks.sql.
+func checks() (all []check) {
+	for _, part := range strings.Split(checksSQL, "-- check: ")[1:] {
+		rule, query, _ := strings.Cut(part, "\n")
+		all = append(all, check{rule, query})
+	}
+	return all
+}
+
+// heal waits until every monitor is scanned again, and in the long run until every slot is accounted for.
+func (w *world) heal(t *testing.T) {
+	t.Helper()
+	from := w.calm
+	if from.IsZero() {
+		from = time.Now()
+	}
+	w.awaitScans(t, from, len(w.activeMonitors(t)), 3*time.Minute)
+	t.Logf("all monitors are scanned again after %s", time.Since(from).Round(time.Millisecond))
+	if !*longRun {
+		return
+	}
+	var open []string
+	require.Eventually(t, func() bool {
+		open = w.ask(t, `SELECT 'monitor ' || monitor_id || ' at ' || slot FROM unaccounted_slots(@since, @until)`,
+			pgx.NamedArgs{"since": w.began.Add(-time.Minute), "until": from})
+		return len(open) == 0
+	}, 4*time.Minute, time.Second, "slots are never accounted for: %s", some(open))
+	t.Logf("all slots are accounted for after %s", time.Since(from).Round(time.Second))
+}
+
+// activeMonitors gives the first monitors as far as they are to be scanned.
+func (w *world) activeMonitors(t *testing.T) []string {
+	t.Helper()
+	return w.ask(t, "SELECT id::text FROM monitors WHERE id = ANY(@ids) AND paused_at IS NULL AND deleted_at IS NULL",
+		pgx.NamedArgs{"ids": w.monitors})
+}
+
+// stop stops client and processes, each as it is meant to be stopped.
+func (w *world) stop(t *testing.T) {
+	t.Helper()
+	w.unwatch()
+	w.watching.Wait()
+	for _, p := range w.processes() {
+		if p.alive() {
+			took, code := p.terminate(t)
+			if code != 0 || took > 30*time.Second {
+				t.Errorf("%s exits with %d after %s", p.role, code, took)
+			}
+		}
+	}
+}
+
+func (w *world) processes() []*process {
+	if w.api == nil {
+		return nil
+	}
+	return append(slices.Clone(w.workers), w.api)
+}
+
+// check compares what was seen from outside with the tables, and the tables with each other.
+func (w *world) check(t *testing.T) {
+	t.Helper()
+	w.writeDown(t)
+	for _, violation := range w.violations(t) {
+		t.Error(violation)
+	}
+	if !w.noLedger {
+		w.checkLedger(t)
+	}
+	for _, p := range w.processes() {
+		if strings.Contains(p.stderr.String(), "panic") {
+			t.Errorf("%s panicked", p.role)
+		}
+	}
+	t.Logf("%d requests, %d rows seen, %d monitors acknowledged; gaps: %v", len(w.target.hits()), len(w.seen),
+		len(w.created), w.ask(t, "SELECT reason || ' ' || count(*) FROM scan_gaps GROUP BY reason", nil))
+}
+
+// violations gives the rules of checks.sql that do not hold, and what breaks them.
+func (w *world) violations(t *testing.T) (violations []string) {
+	t.Helper()
+	args := pgx.NamedArgs{
+		"since": w.began.Add(-time.Minute), "until": time.Now().Add(-2 * time.Second), "reasons": append([]string{}, w.gaps...),
+		"hurt_from": w.hurtFrom.Add(-interval * time.Second), "hurt_until": w.hurtUntil.Add(interval * time.Second),
+		"late_ms": max(w.late, full(lateAgain, 6*time.Second)).Milliseconds(), "tend_may": w.tendMay, "sick_may": w.sick,
+		"clock_may": w.clockMay,
+	}
+	for _, c := range checks() {
+		if findings := w.ask(t, c.query, args); len(findings) > 0 {
+			violations = append(violations, c.rule+": "+some(findings))
+		}
+	}
+	return violations
+}
+
+// writeDown writes what was seen from outside into tables of a schema of its own.
+func (w *world) writeDown(t *testing.T) {
+	t.Helper()
+	w.exec(t, `CREATE SCHEMA chaos`)
+	w.exec(t, `CREATE TABLE chaos.acknowledged (monitor_id bigint)`)
+	w.exec(t, `CREATE TABLE chaos.seen (slot timestamptz, monitor_id bigint, outcome text)`)
+	w.exec(t, `CREATE TABLE chaos.hits (path text, at timestamptz, well boolean)`)
+	var acknowledged, seen, hits [][]any
+	for _, id := range w.created {
+		acknowledged = append(acknowledged, []any{id})
+	}
+	for row := range w.seen {
+		seen = append(seen, []any{row.slot, row.monitorID, row.outcome})
+	}
+	for _, h := range w.target.hits() {
+		hits = append(hits, []any{h.path, h.at, h.well})
+	}
+	w.copyTo(t, "acknowledged", []string{"monitor_id"}, acknowledged)
+	w.copyTo(t, "seen", []string{"slot", "monitor_id", "outcome"}, seen)
+	w.copyTo(t, "hits", []string{"path", "at", "well"}, hits)
+	w.exec(t, `CREATE INDEX ON chaos.hits (path)`)
+}
+
+func (w *world) copyTo(t *testing.T, table string, columns []string, rows [][]any) {
+	t.Helper()
+	_, err := w.direct.CopyFrom(t.Context(), pgx.Identifier{"chaos", table}, columns, pgx.CopyFromRows(rows))
+	require.NoError(t, err)
+}
+
+// checkLedger accounts for every request to the target.
+func (w *world) checkLedger(t *testing.T) {
+	t.Helper()
+	requests := map[string][]time.Time{}
+	for _, h := range w.target.hits() {
+		requests[h.path] = append(requests[h.path], h.at)
+	}
+	rows, lost := w.rows(t), w.lostSlots(t)
+	var findings []string
+	for path, hits := range requests {
+		for _, finding := range account(hits, rows[path], lost[path]) {
+			if !w.mayLoop || !strings.Contains(finding, "belongs to no row") {
+				findings = append(findings, path+": "+finding)
+			}
+		}
+	}
+	if len(findings) > 0 {
+		t.Errorf("the ledger and the tables disagree: %s", some(findings))
+	}
+}
+
+// rows gives the log of each path of the target, in order of time.
+func (w *world) rows(t *testing.T) map[string][]row {
+	t.Helper()
+	found, err := w.direct.Query(t.Context(), `
+		SELECT regexp_replace(m.url, '^https?://[^/]*', ''), l.slot, l.late_ms, l.total_us, l.http_status IS NOT NULL
+		FROM monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
+		ORDER BY l.slot + l.late_ms * INTERVAL '1 ms'`)
+	require.NoError(t, err)
+	defer found.Close()
+	rows := map[string][]row{}
+	for found.Next() {
+		var path string
+		var r row
+		var lateMS, totalUS int64
+		require.NoError(t, found.Scan(&path, &r.slot, &lateMS, &totalUS, &r.answered))
+		r.start = r.slot.Add(time.Duration(lateMS) * time.Millisecond)
+		r.end = r.start.Add(time.Duration(totalUS)*time.Microsecond + time.Millisecond)
+		rows[path] = append(rows[path], r)
+	}
+	require.NoError(t, found.Err())
+	return rows
+}
+
+// lostSlots gives the slots of each path of the target of whose scan nothing is known: declared as gaps, or still at
+// work when the world was stopped.
+func (w *world) lostSlots(t *testing.T) map[string][]time.Time {
+	t.Helper()
+	found, err := w.direct.Query(t.Context(), `
+		SELECT DISTINCT regexp_replace(m.url, '^https?://[^/]*', '') AS path, p.slot
+		FROM promised_slots($1, $2) AS p
+		JOIN monitors AS m ON m.id = p.monitor_id
+		LEFT JOIN monitor_log AS l ON l.slot = p.slot AND l.monitor_id = p.monitor_id
+		WHERE l.slot IS NULL
+		UNION ALL
+		SELECT regexp_replace(m.url, '^https?://[^/]*', ''), (j.args ->> 'at')::timestamptz -- tries that came to nothing
+		FROM river_job AS j
+		JOIN monitors AS m ON m.id = (j.args ->> 'monitor_id')::bigint
+		LEFT JOIN monitor_log AS l ON l.slot = (j.args ->> 'at')::timestamptz AND l.monitor_id = m.id
+		CROSS JOIN generate_series(1, j.attempt - (l.slot IS NOT NULL)::integer)
+		WHERE j.kind = 'scan'
+		ORDER BY path, slot`, w.began.Add(-time.Minute), time.Now())
+	require.NoError(t, err)
+	defer found.Close()
+	lost := map[string][]time.Time{}
+	for found.Next() {
+		var path string
+		var slot time.Time
+		require.NoError(t, found.Scan(&path, &slot))
+		lost[path] = append(lost[path], slot)
+	}
+	require.NoError(t, found.Err())
+	return lost
+}
+
+// ask gives the answers to a query of one text column. A server that has just come back may take its time.
+func (w *world) ask(t *testing.T, query string, args pgx.NamedArgs) (answers []string) {
+	t.Helper()
+	var err error
+	for range 20 {
+		answers, err = w.tryToAsk(t.Context(), query, args)
+		if db.TroubleOf(err) != db.TroubleAway {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	require.NoError(t, err, query)
+	return answers
+}
+
+func (w *world) tryToAsk(ctx context.Context, query string, args pgx.NamedArgs) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	rows, err := w.direct.Query(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// some gives the first of many findings, and their number.
+func some(findings []string) string {
+	return fmt.Sprintf("%d, such as\n  %s", len(findings), strings.Join(findings[:min(5, len(findings))], "\n  "))
+}

@@ -1,0 +1,332 @@
+//go:build linux
+
+package chaos_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/uptime"
+)
+
+// Faults of what changes while the program works: monitors, the schema, the program itself; and of many doing the same.
+func changeFaults() []fault {
+	return []fault{
+		{"F35", "three tend and insert rounds at the same time", true, setup{monitors: full(80, 1000), workers: 3, tendMay: true}, race},
+		{"F36", "there is a backlog", false, setup{gaps: lostWithAWorker, late: lateAgain}, pileUp},
+		{"F47", "the schema is migrated under load", true, setup{}, migrate},
+		{"F48", "the program is replaced, one process after the other", true, setup{}, deploy},
+		{"F50", "many write across a chunk's boundary", true, setup{}, crossBoundaries},
+		{"F51", "old chunks go while others are written and read", true, setup{noLedger: true}, dropChunks},
+		{"F55", "monitors are edited, paused and deleted during scans", true, setup{}, editAll},
+	}
+}
+
+// race lets three tend and three insert rounds, without a pause, besides workers that do the same.
+func race(t *testing.T, w *world) {
+	t.Helper()
+	pool := dbtest.Open(t, w.proxy.url)
+	queue, err := jobs.NewQueue(pool, discard)
+	require.NoError(t, err)
+	schedules := w.schedules(t)
+	ctx, cancel := context.WithTimeout(t.Context(), full(12*time.Second, 100*time.Second))
+	defer cancel()
+	var group errgroup.Group
+	for range 3 {
+		group.Go(func() error {
+			tend := &jobs.TendWorker{Conn: pool, Queue: queue, Logger: discard, Now: time.Now, Metrics: newMetrics()}
+			for sleep(ctx, time.Millisecond) {
+				_ = tend.Work(context.WithoutCancel(ctx), nil) // it has no job to note its output at
+			}
+			return nil
+		})
+		group.Go(func() error {
+			for sleep(ctx, time.Millisecond) {
+				if err := insertNext(context.WithoutCancel(ctx), queue, schedules); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+}
+
+// schedules gives those of all monitors, once each.
+func (w *world) schedules(t *testing.T) (schedules []uptime.Schedule) {
+	t.Helper()
+	rows, err := w.direct.Query(t.Context(), "SELECT DISTINCT interval_seconds, phase FROM monitors")
+	require.NoError(t, err)
+	schedules, err = pgx.CollectRows(rows, pgx.RowToStructByPos[uptime.Schedule])
+	require.NoError(t, err)
+	return schedules
+}
+
+func insertNext(ctx context.Context, queue jobs.Queue, schedules []uptime.Schedule) error {
+	var rounds []river.InsertManyParams
+	for _, schedule := range schedules {
+		next := schedule.SlotAfter(time.Now())
+		rounds = append(rounds, river.InsertManyParams{
+			Args:       jobs.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: next},
+			InsertOpts: &river.InsertOpts{ScheduledAt: next},
+		})
+	}
+	_, err := queue.InsertMany(ctx, rounds)
+	return err
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
+// newMetrics gives metrics that nobody reads.
+func newMetrics() *jobs.Metrics { return jobs.NewMetrics(prometheus.NewRegistry()) }
+
+// insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
+func (w *world) insertMany(t *testing.T, count int) time.Time {
+	t.Helper()
+	schedule := uptime.Schedule{Interval: 60, Phase: int(time.Now().Unix()+8) % 60}
+	slot := schedule.SlotAfter(time.Now())
+	w.exec(t, `
+		WITH inserted AS (
+			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
+				accepted_statuses, tags)
+			SELECT 1000000 + n, $2, $2, $3, $4, 5000, 0, 1, 1, 86400, false, 'many', 'GET', $5 || '/many/' || n, '{200}', '{}'
+			FROM generate_series(1, $1::integer) AS n
+			RETURNING id
+		), states AS (
+			INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'pending' FROM inserted
+		)
+		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
+		count, slot, schedule.Interval, schedule.Phase, w.target.URL)
+	queue, err := jobs.NewQueue(w.direct, discard)
+	require.NoError(t, err)
+	require.NoError(t, insertNext(t.Context(), queue, []uptime.Schedule{schedule}))
+	return slot
+}
+
+// pileUp stops the workers, and lets them come back to a backlog of rounds of yesterday that nobody needs any more.
+func pileUp(t *testing.T, w *world) {
+	t.Helper()
+	const backlog = 20_000
+	w.hurt(func() {
+		for _, p := range w.workers {
+			p.terminate(t)
+		}
+		yesterday := time.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour)
+		w.exec(t, `
+			INSERT INTO river_job (kind, queue, state, max_attempts, args, scheduled_at)
+			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase', n, 'slot',
+				to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), at
+			FROM generate_series(1, $1::integer) AS n, LATERAL (SELECT $2::timestamptz + n * INTERVAL '1 second' AS at) AS a`,
+			backlog, yesterday)
+		for range w.workers {
+			w.workers = append(w.workers, w.startWorker(t))
+		}
+	})
+	from := time.Now()
+	w.awaitScans(t, from, len(w.monitors), 5*time.Minute)
+	took := time.Since(from)
+	t.Logf("all monitors are scanned again %s after the workers came back to %d old rounds", took, backlog)
+	require.Less(t, took, 3*time.Minute, "fresh rounds wait for old ones")
+}
+
+// migrate does what a migration does, a column and an index more, while all work; and lets ten migrate at once.
+func migrate(t *testing.T, w *world) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var sampling sync.WaitGroup
+	var longest time.Duration
+	sampling.Go(func() { longest = w.sampleLocks(ctx) })
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			p := start(t, w.program, w.env(), nil, "migrate", "up")
+			<-p.ended
+			return p.err
+		})
+	}
+	for _, sql := range []string{
+		"ALTER TABLE monitors ADD COLUMN chaos integer NOT NULL DEFAULT 7", "CREATE INDEX CONCURRENTLY ON monitors (chaos)",
+		"ALTER TABLE monitor_log ADD COLUMN chaos integer", "ALTER TABLE river_job ADD COLUMN chaos integer",
+	} {
+		require.Eventually(t, func() bool { // it gives up on a lock, lest all wait behind it, and tries again
+			_, err := w.direct.Exec(t.Context(), sql)
+			return err == nil
+		}, time.Minute, 100*time.Millisecond, sql)
+	}
+	require.NoError(t, group.Wait())
+	time.Sleep(full(2*time.Second, 20*time.Second))
+	cancel()
+	sampling.Wait()
+	require.Less(t, longest, 2*time.Second, "somebody waits for a lock")
+}
+
+// sampleLocks gives the longest that anybody was seen waiting for a lock until ctx is done.
+func (w *world) sampleLocks(ctx context.Context) (longest time.Duration) {
+	for sleep(ctx, 50*time.Millisecond) {
+		var seconds float64
+		err := w.direct.QueryRow(ctx, `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float8
+			FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+			WHERE NOT granted AND a.datname = current_database() AND l.locktype = 'relation'`).Scan(&seconds)
+		if err == nil {
+			longest = max(longest, time.Duration(seconds*float64(time.Second)))
+		}
+	}
+	return longest
+}
+
+// deploy replaces each process by a new one, first the new and then the old program, and leaves a job of a kind that
+// only a newer program knows.
+func deploy(t *testing.T, w *world) {
+	t.Helper()
+	w.exec(t, `INSERT INTO river_job (kind, queue, state, max_attempts, args)
+		VALUES ('from_the_future', 'rounds', 'available', 20, '{}')`)
+	old := w.program
+	if *oldOne != "" {
+		old = *oldOne
+	}
+	for _, next := range []string{old, w.program} {
+		for i := range 2 {
+			p := start(t, next, w.env(), nil, "worker")
+			p.name(t)
+			_, code := w.workers[i].terminate(t)
+			require.Zero(t, code)
+			w.workers[i] = p
+			time.Sleep(full(500*time.Millisecond, 30*time.Second))
+		}
+	}
+	require.Equal(t, []string{"available 0"}, w.ask(t,
+		"SELECT state || ' ' || attempt FROM river_job WHERE kind = 'from_the_future'", nil), "it waits for one who knows it")
+}
+
+// crossBoundaries gives the log chunks of a few seconds, so that boundaries come all the time, and writes there from
+// many sides besides the workers.
+func crossBoundaries(t *testing.T, w *world) {
+	t.Helper()
+	w.exec(t, "SELECT set_chunk_time_interval('monitor_log', INTERVAL '3 seconds')")
+	ctx, cancel := context.WithTimeout(t.Context(), full(10*time.Second, time.Minute))
+	defer cancel()
+	pool := dbtest.Open(t, w.proxy.url)
+	queue, err := jobs.NewQueue(pool, discard)
+	require.NoError(t, err)
+	writers := full(8, 32)
+	var group errgroup.Group
+	for n := range writers {
+		group.Go(func() error { return recordAcross(ctx, pool, queue, int64(2_000_000+n)) })
+	}
+	require.NoError(t, group.Wait())
+	w.exec(t, "SELECT set_chunk_time_interval('monitor_log', INTERVAL '6 hours')")
+	lost := w.ask(t, `SELECT n::text FROM generate_series(2000000, 2000000 + @writers - 1) AS n
+		WHERE NOT EXISTS (SELECT 1 FROM monitor_log WHERE monitor_id = n)`, pgx.NamedArgs{"writers": writers})
+	require.Empty(t, lost)
+}
+
+// recordAcross records scans of a monitor, at boundaries that are just being reached, until ctx is done.
+func recordAcross(ctx context.Context, pool db.Conn, queue jobs.Queue, monitorID int64) error {
+	recorder := jobs.NewRecorder(pool, queue, newMetrics(), time.Now, discard)
+	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { recorder.Run(runCtx) })
+	defer running.Wait()
+	defer stop()
+	for sleep(ctx, 100*time.Millisecond) {
+		scan := dbtest.Scan(monitorID, time.Now().Truncate(time.Microsecond))
+		if err := recorder.Record(context.WithoutCancel(ctx), scan, nil); err != nil {
+			return fmt.Errorf("record scan of %s: %w", scan.Slot, err)
+		}
+	}
+	return nil
+}
+
+// dropChunks drops what is older than some seconds, each second, while the API reads the log.
+func dropChunks(t *testing.T, w *world) {
+	t.Helper()
+	w.exec(t, "SELECT set_chunk_time_interval('monitor_log', INTERVAL '2 seconds')")
+	for until := time.Now().Add(full(8*time.Second, time.Minute)); time.Now().Before(until); {
+		w.exec(t, "SELECT drop_chunks('monitor_log', older_than => $1::timestamptz)", time.Now().Add(-15*time.Second))
+		for _, id := range w.monitors[:5] {
+			var list struct{ Data []json.RawMessage }
+			status, err := w.request(t.Context(), http.MethodGet, fmt.Sprintf("/api/v1/monitors/%d/scans", id), nil, &list)
+			require.NoError(t, err)
+			require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status) // a busy machine
+		}
+		time.Sleep(time.Second)
+	}
+	w.exec(t, "SELECT set_chunk_time_interval('monitor_log', INTERVAL '6 hours')")
+	w.began = time.Now().Add(time.Minute) // the checks look a minute back, and no further than what is left
+}
+
+// editAll edits monitors at random, as fast as the API takes it, while their scans run.
+func editAll(t *testing.T, w *world) {
+	t.Helper()
+	w.target.answers(answerAfter(time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), full(10*time.Second, time.Minute))
+	defer cancel()
+	var group errgroup.Group
+	var mu sync.Mutex
+	statuses := map[string]int{}
+	for range 4 {
+		random := rand.New(rand.NewPCG(w.random.Uint64(), 0))
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				done, err := w.editOne(t.Context(), random)
+				if err != nil {
+					return err
+				}
+				mu.Lock()
+				statuses[done]++
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	t.Logf("%v", statuses)
+	w.target.answers(answerAtOnce)
+	for _, id := range w.monitors {
+		_, err := w.post(t.Context(), fmt.Sprintf("/api/v1/monitors/%d/resume", id), nil, nil)
+		require.NoError(t, err)
+	}
+}
+
+// editOne makes one edit, and says what came of it. A busy machine may take longer than the API waits for its database.
+func (w *world) editOne(ctx context.Context, random *rand.Rand) (done string, err error) {
+	id, change := w.monitors[random.IntN(len(w.monitors))], edits[random.IntN(len(edits))]
+	status, err := w.request(ctx, change.method, fmt.Sprintf("/api/v1/monitors/%d%s", id, change.path), change.body, nil)
+	if err != nil {
+		return "", err
+	}
+	if status >= 500 && status != http.StatusServiceUnavailable {
+		return "", fmt.Errorf("%s %s: status %d", change.method, change.path, status)
+	}
+	return fmt.Sprint(change.method, change.path, " ", status), nil
+}
+
+var edits = []struct {
+	method, path string
+	body         any
+}{
+	{http.MethodPatch, "", map[string]any{"interval_seconds": 11}},
+	{http.MethodPatch, "", map[string]any{"interval_seconds": 10}},
+	{http.MethodPatch, "", map[string]any{"max_redirects": 3}},
+	{http.MethodPatch, "", map[string]any{"max_redirects": 4}},
+	{http.MethodPost, "/pause", nil},
+	{http.MethodPost, "/resume", nil},
+	{http.MethodPost, "/resume", nil},
+}

@@ -1,0 +1,265 @@
+//go:build linux
+
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/probe"
+	"riverwatch/uptime"
+)
+
+// Faults of what is inside a process: its clock, its jobs, its probes. Here the workers are ours, in this process, with
+// the real queue and recorder on a real database. The target is played by the probe, which keeps the same ledger.
+func insideFaults() []fault {
+	return []fault{
+		{"F07", "a scan panics", true, setup{gaps: []string{"internal_error"}}, panicInScans},
+		{"F08", "a probe ignores its deadline", false, setup{gaps: []string{"worker_lost"}}, ignoreDeadline},
+		{"F33", "the leader's clock is wrong by minutes", false, setup{gaps: lostWithAWorker, mayLoop: true}, rescueTheLiving},
+		{"F34", "a worker's clock is an hour ahead", true, setup{}, clockOff(time.Hour)},
+		{"F34", "a worker's clock is an hour behind", true, setup{}, clockOff(-time.Hour)},
+	}
+}
+
+func TestInside(t *testing.T) {
+	t.Parallel()
+	eachFault(t, insideFaults(), runInside)
+}
+
+func runInside(t *testing.T, f fault, seed uint64) {
+	t.Helper()
+	w := &world{
+		setup: f.setup, random: rand.New(rand.NewPCG(seed, 0)), seen: map[seenRow]int{}, began: time.Now(),
+		target: &target{}, direct: dbtest.New(t),
+	}
+	w.watch(t)
+	f.inject(t, w)
+	w.heal(t)
+	w.stopInside()
+	w.unwatch()
+	w.watching.Wait()
+	w.check(t)
+}
+
+// proberFunc is a probe of a path.
+type proberFunc func(ctx context.Context, path string) probe.Result
+
+// prober notes each probe in the ledger, as the target does.
+type prober struct {
+	*target
+
+	probe proberFunc
+}
+
+// Probe implements jobs.Prober.
+func (p prober) Probe(ctx context.Context, target probe.Target) probe.Result {
+	parsed, err := url.Parse(target.URL)
+	if err != nil {
+		return probe.Result{Start: time.Now(), Outcome: uptime.Inconclusive}
+	}
+	p.note(hit{path: parsed.Path, at: time.Now(), well: true})
+	return p.probe(ctx, parsed.Path)
+}
+
+// well probes for so long, and finds all well.
+func well(d time.Duration) proberFunc {
+	return func(context.Context, string) probe.Result {
+		start := time.Now()
+		time.Sleep(d)
+		return wellSince(start)
+	}
+}
+
+func wellSince(start time.Time) probe.Result {
+	status := http.StatusOK
+	return probe.Result{Start: start, Outcome: uptime.OK, Total: time.Since(start), HTTPStatus: &status}
+}
+
+// startInside starts a worker with a clock and a probe of its own.
+func (w *world) startInside(t *testing.T, name string, now func() time.Time, f proberFunc) {
+	t.Helper()
+	pool := dbtest.Open(t, w.direct.Config().ConnString())
+	queue, err := jobs.NewQueue(pool, discard)
+	require.NoError(t, err)
+	recorder := jobs.NewRecorder(pool, queue, newMetrics(), now, discard)
+	scanner := jobs.NewScanner(pool, queue, prober{w.target, f}, recorder,
+		jobs.Limits{Probes: 1000, ProbesPerHost: 1000}, name, now)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	recorderCtx, stopRecorder := context.WithCancel(context.Background())
+	var recording sync.WaitGroup
+	recording.Go(func() { recorder.Run(recorderCtx) })
+	client, err := jobs.Start(ctx, pool, scanner, 10*time.Second, discard)
+	require.NoError(t, err)
+	w.inside = append(w.inside, sync.OnceFunc(func() {
+		cancel()
+		<-client.Stopped()
+		stopRecorder()
+		recording.Wait()
+	}))
+	t.Cleanup(w.inside[len(w.inside)-1])
+}
+
+func (w *world) stopInside() {
+	for _, stop := range w.inside {
+		stop()
+	}
+}
+
+// createInside creates the monitors, each with a path of its own.
+func (w *world) createInside(t *testing.T, methods ...string) {
+	t.Helper()
+	queue, err := jobs.NewQueue(w.direct, discard)
+	require.NoError(t, err)
+	var configs []jobs.MonitorConfig
+	for n := range defaultMonitors {
+		config := jobs.DefaultConfig()
+		config.URL, config.IntervalSeconds = fmt.Sprintf("http://inside.example/%d", n), interval
+		config.FailureThreshold, config.SuccessThreshold = 1, 1
+		if n < len(methods) {
+			config.Method = methods[n]
+		}
+		configs = append(configs, config.WithDefaults())
+	}
+	puts, err := jobs.CreateMonitors(t.Context(), w.direct, queue, configs, false, time.Now())
+	require.NoError(t, err)
+	for _, put := range puts {
+		w.monitors = append(w.monitors, put.Monitor.ID)
+	}
+	w.created = append(w.created, w.monitors...)
+}
+
+// panicInScans lets one scan in ten panic, once it has made its request.
+func panicInScans(t *testing.T, w *world) {
+	t.Helper()
+	w.createInside(t)
+	random := rand.New(rand.NewPCG(w.random.Uint64(), 0))
+	var mu sync.Mutex
+	panics := 0
+	panicking := true
+	w.startInside(t, "w1", time.Now, func(ctx context.Context, path string) probe.Result {
+		mu.Lock()
+		unlucky := panicking && random.IntN(10) == 0
+		if unlucky {
+			panics++
+		}
+		mu.Unlock()
+		if unlucky {
+			panic("a bug")
+		}
+		return well(time.Millisecond)(ctx, path)
+	})
+	time.Sleep(full(12*time.Second, time.Minute))
+	mu.Lock()
+	panicking = false
+	mu.Unlock()
+	w.calm = time.Now()
+	time.Sleep(time.Second) // those that panicked are declared
+	require.NotZero(t, panics)
+	require.Len(t, w.ask(t, "SELECT reason FROM scan_gaps WHERE reason = 'internal_error'", nil), panics)
+}
+
+// ignoreDeadline lets one probe go on for longer than its job may, whatever its context says.
+func ignoreDeadline(t *testing.T, w *world) {
+	t.Helper()
+	w.createInside(t)
+	const stuckPath = "/7"
+	var isStuck atomic.Bool
+	stuck := make(chan struct{})
+	w.startInside(t, "w1", time.Now, func(_ context.Context, path string) probe.Result {
+		start := time.Now()
+		if path == stuckPath && isStuck.CompareAndSwap(false, true) {
+			close(stuck)
+			time.Sleep(75 * time.Second) // a job may take 45 s, and is rescued after 60 s
+		}
+		return wellSince(start)
+	})
+	<-stuck
+	from := time.Now()
+	time.Sleep(80 * time.Second)
+	missed := w.ask(t, `SELECT 'monitor ' || u.monitor_id || ' at ' || u.slot FROM unaccounted_slots(@from, @until) AS u`,
+		pgx.NamedArgs{"from": from.Add(time.Second), "until": from.Add(70 * time.Second)})
+	require.Empty(t, missed, "others, and later slots of the same monitor, go on")
+}
+
+// rescueTheLiving makes a leader that holds each running job to be lost, as one does whose clock is minutes ahead.
+func rescueTheLiving(t *testing.T, w *world) {
+	t.Helper()
+	w.createInside(t, http.MethodPost)
+	w.startRescuer(t)
+	for n := range 2 {
+		w.startInside(t, fmt.Sprintf("w%d", n+1), time.Now, well(4*time.Second))
+	}
+	time.Sleep(80 * time.Second)
+	rescued := w.ask(t, `SELECT id::text FROM river_job WHERE kind = 'round' AND errors::text LIKE '%rescued%'`, nil)
+	require.NotEmpty(t, rescued, "the fault is not felt")
+	posts := 0
+	for _, h := range w.target.hits() {
+		if h.path == "/0" {
+			posts++
+		}
+	}
+	slots := one[int](t, w.direct, `SELECT count(*)::int FROM promised_slots($1, $2) WHERE monitor_id = $3`,
+		w.began, time.Now(), w.monitors[0])
+	require.LessOrEqual(t, posts, slots, "a request that must not be made twice was")
+	t.Logf("%d live jobs were rescued; %d POST requests in %d slots", len(rescued), posts, slots)
+}
+
+// startRescuer starts a client of River that works nothing, and is the leader. Its patience is over at once.
+func (w *world) startRescuer(t *testing.T) {
+	t.Helper()
+	pool := dbtest.Open(t, w.direct.Config().ConnString())
+	queue, err := jobs.NewQueue(pool, discard)
+	require.NoError(t, err)
+	recorder := jobs.NewRecorder(pool, queue, newMetrics(), time.Now, discard)
+	scanner := jobs.NewScanner(pool, queue, nil, recorder, jobs.Limits{Probes: 1, ProbesPerHost: 1}, "leader", time.Now)
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &jobs.RoundWorker{Scanner: scanner})
+	river.AddWorker(workers, &jobs.ScanWorker{Scanner: scanner})
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
+		ID: "leader", Logger: discard, Workers: workers, Queues: map[string]river.QueueConfig{"nothing": {MaxWorkers: 1}},
+		JobTimeout: time.Millisecond, RescueStuckJobsAfter: time.Millisecond,
+	})
+	require.NoError(t, err)
+	require.NoError(t, client.Start(context.Background()))
+	t.Cleanup(func() { _ = client.Stop(context.Background()) })
+	require.Eventually(t, func() bool {
+		return len(w.ask(t, "SELECT leader_id FROM river_leader WHERE leader_id = 'leader'", nil)) > 0
+	}, 30*time.Second, 50*time.Millisecond)
+}
+
+// clockOff gives one of two workers a clock that is wrong, for a while.
+func clockOff(by time.Duration) func(t *testing.T, w *world) {
+	return func(t *testing.T, w *world) {
+		t.Helper()
+		w.createInside(t)
+		var mu sync.Mutex
+		off := by
+		w.startInside(t, "wrong", func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(off)
+		}, well(10*time.Millisecond))
+		w.startInside(t, "right", time.Now, well(10*time.Millisecond))
+		time.Sleep(full(13*time.Second, time.Minute))
+		mu.Lock()
+		off = 0
+		mu.Unlock()
+		w.calm = time.Now()
+	}
+}

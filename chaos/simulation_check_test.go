@@ -1,0 +1,104 @@
+package chaos_test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"riverwatch/uptime"
+)
+
+// ---- what must hold ----
+
+// simDue is a promised slot of a monitor.
+type simDue struct {
+	simSlot
+
+	id int64
+}
+
+// unaccounted gives the promised slots from since until before until that have neither a row nor a gap, oldest first:
+// what the SQL function of this name gives.
+func (s *simulation) unaccounted(since, until time.Time) (missing []simDue) {
+	for _, m := range s.monitors {
+		for _, p := range m.promises {
+			for slot := p.schedule.SlotAfter(latest(since, p.from).Add(-1)); slot.Before(until); slot = p.schedule.Next(slot) {
+				if !p.until.IsZero() && !slot.Before(p.until) {
+					break
+				}
+				if !s.log[simKey{slot, m.id}] && !s.declared(p.schedule, slot, m.id) {
+					missing = append(missing, simDue{simSlot{p.schedule, slot}, m.id})
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(missing, func(a, b simDue) int { return a.slot.Compare(b.slot) })
+	return missing
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (s *simulation) anyUnaccounted(schedule uptime.Schedule, from, to time.Time) bool {
+	return slices.ContainsFunc(s.unaccounted(from, to.Add(time.Second)), func(d simDue) bool {
+		return d.schedule == schedule
+	})
+}
+
+func (s *simulation) addGap(schedule uptime.Schedule, gap simGap) {
+	s.gaps[schedule] = append(s.gaps[schedule], gap)
+}
+
+func (s *simulation) declared(schedule uptime.Schedule, slot time.Time, id int64) bool {
+	return slices.ContainsFunc(s.gaps[schedule], func(g simGap) bool {
+		return !slot.Before(g.from) && !slot.After(g.to) && (g.id == 0 || g.id == id)
+	})
+}
+
+// findings gives what does not hold at the end.
+func (s *simulation) findings() (findings []string) {
+	for _, missing := range s.unaccounted(time.Time{}.Add(time.Hour), time.Now().Add(-2*simAccount)) {
+		findings = append(findings, fmt.Sprintf("slot %s of monitor %d has neither a row nor a gap", missing.slot, missing.id))
+	}
+	for _, gaps := range s.gaps {
+		for _, g := range gaps {
+			if g.reason == "unaccounted" || g.reason == "" {
+				findings = append(findings, fmt.Sprintf("tend found the slot %s forgotten (%q)", g.from, g.reason))
+			}
+		}
+	}
+	for key, count := range s.requests {
+		m := s.monitors[slices.IndexFunc(s.monitors, func(m *simMonitor) bool { return m.id == key.id })]
+		if count > 1 && !m.safe {
+			findings = append(findings, fmt.Sprintf("slot %s of monitor %d was requested %d times", key.slot, key.id, count))
+		}
+	}
+	return append(findings, s.wrongStates()...)
+}
+
+// wrongStates replays the log, in the order in which it was committed, and compares.
+func (s *simulation) wrongStates() (findings []string) {
+	for _, m := range s.monitors {
+		var state uptime.State
+		for _, c := range s.commits {
+			switch {
+			case c.id != m.id:
+			case c.start != nil:
+				state = *c.start
+			case c.judged:
+				state = uptime.Decide(state, c.slot, c.outcome, simThresholds)
+			}
+		}
+		if state != m.state {
+			findings = append(findings, fmt.Sprintf("monitor %d is %+v, and by its log %+v", m.id, m.state, state))
+		}
+		if !m.paused && !m.sick && m.state.Status == uptime.Down {
+			findings = append(findings, fmt.Sprintf("monitor %d is down, though its target has been well since %s", m.id, simCalm))
+		}
+	}
+	return findings
+}
