@@ -97,7 +97,7 @@ func words(outcomes []uptime.Outcome) []string {
 // judgeAgain gives monitors the states that they would have if the doubts had never been: it starts from the state
 // before the first of them, and applies what the log says now.
 func judgeAgain(ctx context.Context, queries *db.Queries, monitorIDs []int64, doubts map[int64][]doubt) error {
-	rows, err := queries.LockStatesToJudge(ctx, db.LockStatesToJudgeParams{MonitorIDs: monitorIDs, BadIDs: monitorIDs})
+	rows, err := queries.LockStatesToJudge(ctx, monitorIDs)
 	if err != nil {
 		return fmt.Errorf("lock states: %w", err)
 	}

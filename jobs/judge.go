@@ -33,17 +33,23 @@ func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan) ([]cha
 	if len(told) == 0 {
 		return nil, nil
 	}
-	rows, err := db.New(tx).LockStatesToJudge(ctx, db.LockStatesToJudgeParams{MonitorIDs: told, BadIDs: bad})
+	queries := db.New(tx)
+	unwell, err := queries.ListNotPlainlyUp(ctx, told)
+	if err != nil {
+		return nil, fmt.Errorf("list states: %w", err)
+	}
+	unwell = append(unwell, bad...)
+	if len(unwell) == 0 {
+		return nil, nil
+	}
+	rows, err := queries.LockStatesToJudge(ctx, unwell)
 	if err != nil {
 		return nil, fmt.Errorf("lock states: %w", err)
-	}
-	if len(rows) == 0 {
-		return nil, nil
 	}
 
 	changes := decideAll(rows, scans, r.now())
 	last := lastChanges(changes)
-	if err := writeStates(ctx, db.New(tx), last); err != nil {
+	if err := writeStates(ctx, queries, last); err != nil {
 		return nil, err
 	}
 	if err := r.insertRetries(ctx, tx, last); err != nil {

@@ -8,20 +8,19 @@ UPDATE monitor_states
 SET status = @status, since = @at, judged_slot = @at, failures = 0, successes = 0
 WHERE monitor_id = @monitor_id;
 
--- LockStatesToJudge locks what a batch of scans may change: the states that are not plainly up among monitor_ids, and
--- those of bad_ids, whose scan was not good. A monitor that is up and stays up costs nothing here.
+-- ListNotPlainlyUp gives those of monitor_ids whose state a good scan may change. A monitor that is up and stays up
+-- costs nothing here. It is a query of its own because the planner takes a union with other ids for a large part of the
+-- table, and reads all of it.
+-- name: ListNotPlainlyUp :many
+SELECT monitor_id FROM monitor_states
+WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND (status <> 'up' OR failures > 0);
+
+-- LockStatesToJudge locks what a batch of scans may change.
 -- name: LockStatesToJudge :many
 SELECT sqlc.embed(monitor_states), sqlc.embed(monitors)
 FROM monitor_states
 JOIN monitors ON monitors.id = monitor_states.monitor_id
-WHERE
-    monitor_states.monitor_id IN (
-        SELECT monitor_id FROM monitor_states
-        WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND (status <> 'up' OR failures > 0)
-        UNION
-        SELECT unnest(@bad_ids::bigint[])
-    )
-    AND monitors.deleted_at IS NULL
+WHERE monitor_states.monitor_id = ANY(@monitor_ids::bigint[]) AND monitors.deleted_at IS NULL
 ORDER BY monitor_states.monitor_id
 FOR UPDATE OF monitor_states;
 
