@@ -17,10 +17,10 @@ import (
 const (
 	// Starts come in groups, on a tick: a timer for each start costs three times the CPU of the request.
 	startTick = 20 * time.Millisecond
-	// A round spreads its starts over a second at most…
-	startTicks = int(time.Second / startTick)
-	// …but does not hold few of them back.
-	smallestGroup = 8
+	// So many starts of a round are a group: those of a whole round take a tenth of a second. Spread over all of its
+	// second, a scan would be late by half of one, on average, for nobody's good: the targets of a round are strangers to
+	// each other, and for those that are not there is the limit per host.
+	startGroup = 100
 
 	listedFailures = 100 // ids in the output that River keeps with the job
 )
@@ -57,7 +57,7 @@ type tally struct {
 	gaps   map[string][]int64 // by reason
 }
 
-// scanAll scans monitors at a slot, their starts spread over a second, and returns when every result is recorded.
+// scanAll scans monitors at a slot, their starts in groups, and returns when every result is recorded.
 // Monitors that could not be started in time, or whose scan or result was lost through a fault of ours, are declared as
 // gaps.
 func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []watched) (roundOutput, error) {
@@ -68,8 +68,7 @@ func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []watche
 	var open sync.WaitGroup
 	ticker := time.NewTicker(startTick)
 	defer ticker.Stop()
-	group := max(smallestGroup, (len(monitors)+startTicks-1)/startTicks)
-	for starts := range slices.Chunk(monitors, group) {
+	for starts := range slices.Chunk(monitors, startGroup) {
 		for _, monitor := range starts {
 			open.Go(func() { s.scanOne(ctx, startCtx, monitor, args.Slot, &t) })
 		}
