@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"riverwatch/uptime"
@@ -15,7 +14,7 @@ func (p *Prober) OccupyMatchers() {
 }
 
 // Break makes each probe panic.
-func (p *Prober) Break() { p.http1 = (*http.Transport)(nil) }
+func (p *Prober) Break() { p.pulse = nil }
 
 // ConnectOutcome is what an error means before the request is sent, DNS and TLS aside.
 func ConnectOutcome(err error) uptime.Outcome {

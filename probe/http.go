@@ -53,10 +53,14 @@ func (f *fetch) visit(ctx context.Context, this visit) (*visit, verdict) {
 	return f.receive(ctx, hop, this, answer)
 }
 
-// exchange sends a request on a new connection, and gives the answer with its body unread; or else a verdict.
+// exchange sends a request on a new connection, without a transport in HTTP/1.1, and gives the answer with its body
+// unread; or else a verdict.
 func (f *fetch) exchange(
 	ctx context.Context, hop *hop, transport *http.Transport, asked *http.Request,
 ) (answer *http.Response, v verdict) {
+	if transport == nil {
+		return f.exchange1(ctx, hop, asked)
+	}
 	conn, err := transport.NewClientConn(ctx, asked.URL.Scheme, dialAddress(asked.URL))
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
@@ -81,10 +85,11 @@ type wholeBody struct {
 
 func (b *wholeBody) Close() error { return errors.Join(b.conn.Close(), b.ReadCloser.Close()) }
 
+// transport gives what to speak with; nil: HTTP/1.1.
 func (f *fetch) transport(scheme string) *http.Transport {
 	switch {
 	case !f.target.Request.HTTP2:
-		return f.http1
+		return nil
 	case scheme == "http":
 		return f.h2c
 	}

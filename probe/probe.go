@@ -35,7 +35,6 @@ type Prober struct {
 	settings  Settings
 	userAgent string
 	dialer    net.Dialer
-	http1     *http.Transport
 	http2     *http.Transport // offers HTTP/2 in the TLS handshake, and speaks HTTP/1.1 with who does not take it
 	h2c       *http.Transport // speaks HTTP/2 without TLS, and nothing else
 	matcher   *matcher
@@ -57,8 +56,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		ControlContext: p.guard,
 		KeepAlive:      -1, // a connection lives for one request
 	}
-	p.http1, p.http2, p.h2c = p.newTransport(), p.newTransport(), p.newTransport()
-	p.http1.Protocols.SetHTTP1(true)
+	p.http2, p.h2c = p.newTransport(), p.newTransport()
 	p.http2.Protocols.SetHTTP1(true)
 	p.http2.Protocols.SetHTTP2(true)
 	p.h2c.Protocols.SetUnencryptedHTTP2(true)

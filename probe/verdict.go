@@ -189,7 +189,7 @@ func headerVerdict(ctx context.Context, err error) verdict {
 
 // tooLarge goes by the text, because net/http has no error value for it.
 func tooLarge(err error) bool {
-	return slices.ContainsFunc([]string{
+	return errors.Is(err, errHeadersTooLarge) || slices.ContainsFunc([]string{
 		"response headers exceeded",                           // HTTP/1.1
 		"response header list larger than advertised limit",   // HTTP/2
 		"header list too large", "too many 1xx informational", // HTTP/2

@@ -33,7 +33,7 @@ func askWebSocket(ctx context.Context, f *fetch, target *url.URL) verdict {
 	} {
 		asked.Header.Set(name, value)
 	}
-	answer, v := f.exchange(ctx, hop, f.http1, asked)
+	answer, v := f.exchange(ctx, hop, nil, asked)
 	if answer == nil {
 		return v
 	}

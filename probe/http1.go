@@ -1,0 +1,139 @@
+package probe
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// exchange1 sends a request on a new connection in HTTP/1.1, and gives the answer with its body unread; or else a
+// verdict. It does what http.Transport does, without the two goroutines that it has for each connection: these, and
+// what they tell each other, are a third of a fetch's CPU.
+func (f *fetch) exchange1(ctx context.Context, hop *hop, asked *http.Request) (answer *http.Response, v verdict) {
+	conn, err := f.dial1(ctx, hop, dialAddress(asked.URL))
+	if err != nil {
+		return nil, hop.connectVerdict(ctx, err)
+	}
+	whole := &wholeConn{Conn: conn, stop: interrupt(ctx, conn)}
+	hop.enter(inHeader)
+	hop.mark(&hop.sent)
+	if answer, err = whole.ask(hop, asked); err != nil {
+		_ = whole.Close()
+		return nil, headerVerdict(ctx, err)
+	}
+	return answer, verdict{}
+}
+
+func (f *fetch) dial1(ctx context.Context, hop *hop, address string) (net.Conn, error) {
+	conn, err := f.connect(ctx, "tcp", address)
+	if err != nil || hop.tls == nil {
+		return conn, err
+	}
+	return secure(ctx, conn)
+}
+
+// A wholeConn is a connection for one request, and the body of its answer.
+type wholeConn struct {
+	net.Conn
+
+	stop func() bool // the interruption by the context
+	left int64       // bytes that may still be read
+	body io.ReadCloser
+}
+
+var errHeadersTooLarge = errors.New("the answer's header is too large")
+
+// mostInterim is how many answers (1xx) before the answer are read.
+const mostInterim = 5
+
+func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
+	asked.Close = !strings.EqualFold(asked.Header.Get("Connection"), "upgrade")
+	packed := asked.Method != http.MethodHead && asked.Header.Get("Range") == ""
+	if packed {
+		asked.Header.Set("Accept-Encoding", "gzip")
+	}
+	writer := bufio.NewWriterSize(c.Conn, 1<<10) // a request without a body is small
+	writeErr := asked.Write(writer)
+	if writeErr == nil {
+		writeErr = writer.Flush()
+	}
+	hop.mark(&hop.requested)
+
+	c.left = maxHeaderBytes
+	reader := bufio.NewReaderSize(c, 4<<10)
+	if _, err := reader.Peek(1); err != nil {
+		return nil, errors.Join(writeErr, err) // who answers before it has read everything is heard nevertheless
+	}
+	hop.mark(&hop.firstByteAt)
+	answer, err := readAnswer(reader, asked)
+	if err != nil {
+		return nil, err
+	}
+	c.left = math.MaxInt64
+	c.body = answer.Body
+	if packed && strings.EqualFold(answer.Header.Get("Content-Encoding"), "gzip") {
+		answer.Header.Del("Content-Encoding")
+		answer.Header.Del("Content-Length")
+		answer.ContentLength, answer.Uncompressed = -1, true
+		c.body = &unpacked{packed: answer.Body}
+	}
+	answer.Body = &bodyOf{c.body, c}
+	return answer, nil
+}
+
+func readAnswer(reader *bufio.Reader, asked *http.Request) (*http.Response, error) {
+	for range mostInterim + 1 {
+		answer, err := http.ReadResponse(reader, asked)
+		if err != nil || answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
+			return answer, err
+		}
+	}
+	return nil, errors.New("too many 1xx informational responses")
+}
+
+// Read reads from the connection, as much as may still be read.
+func (c *wholeConn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errHeadersTooLarge
+	}
+	n, err := c.Conn.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	return n, err
+}
+
+func (c *wholeConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+type bodyOf struct {
+	io.Reader
+
+	conn *wholeConn
+}
+
+// Close closes the connection, and with it the body: what is unread of it is nobody's.
+func (b *bodyOf) Close() error { return b.conn.Close() }
+
+// unpacked is a body without its gzip, of which the header is read when the body is.
+type unpacked struct {
+	packed io.ReadCloser
+	gzip   *gzip.Reader
+}
+
+func (u *unpacked) Read(p []byte) (n int, err error) {
+	if u.gzip == nil {
+		if u.gzip, err = gzip.NewReader(u.packed); err != nil {
+			return 0, err
+		}
+	}
+	return u.gzip.Read(p)
+}
+
+func (u *unpacked) Close() error { return u.packed.Close() }
