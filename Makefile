@@ -1,6 +1,7 @@
 # `make` alone lists the targets. PKG narrows some of them: make test PKG=./uptime/...
 PKG ?= ./...
 FUZZTIME ?= 10s
+BENCH ?=
 SEED ?= 0
 FAULT ?=
 ROUNDS ?= 1
@@ -12,7 +13,7 @@ WITH_DATABASE = $(if $(TEST_DATABASE_URL),,scripts/postgres.sh throwaway)
 PACKAGES_WITH = $$(grep -rlE '^func $(1)' --include='*_test.go' . | xargs -r dirname | sort -u)
 TOOLS = bin/tools/.built
 
-.PHONY: help run build test cover bench chaos fuzz lint generate check-generated vuln modules tools ci clean compiler
+.PHONY: help run build test cover bench benchmarks chaos fuzz lint generate check-generated vuln modules tools ci clean compiler
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -44,7 +45,10 @@ cover: ## measure the tests' coverage of all packages together; fails under 90 %
 	@$(WITH_DATABASE) go test -timeout 10m -coverpkg=./... -coverprofile=coverage.out ./...
 	@scripts/cover.sh coverage.out $(COVER_MIN)
 
-bench: ## run the benchmarks
+bench: build ## measure what a scan costs and how exact it is, beside a bare loop (BENCH='saturate', see docs/performance.md)
+	@exec $(WITH_DATABASE) go run ./bench $(BENCH)
+
+benchmarks: ## run the benchmarks of the packages
 	@packages="$(call PACKAGES_WITH,Benchmark)"; \
 	exec $(WITH_DATABASE) go test -run '^$$' -bench . -benchmem $$packages
 

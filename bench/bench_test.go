@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/uptime"
+)
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	stat, err := parseStat("4711 (postgres: a) b) S 17 4711 4711 0 -1 4194304 100 0 0 0 150 50 300 0 20 0 1 0 2126982 3133440")
+	require.NoError(t, err)
+	require.Equal(t, processStat{pid: 4711, parent: 17, cpu: 2 * time.Second, buried: 3 * time.Second}, stat)
+
+	for _, text := range []string{"", "1 (x)", "1 x S 1", "1 (x) S one 2 3 4 5 6 7 8 9 10 11 12 13 14 15"} {
+		_, err := parseStat(text)
+		require.Error(t, err, text)
+	}
+}
+
+func TestOwnProcess(t *testing.T) {
+	t.Parallel()
+	stats, err := family(os.Getppid())
+	require.NoError(t, err)
+	parents := map[int]int{}
+	for _, stat := range stats {
+		parents[stat.pid] = stat.parent
+	}
+	require.Equal(t, os.Getppid(), parents[os.Getpid()])
+
+	m := memoryOf(os.Getpid())
+	require.Positive(t, m.resident)
+	require.GreaterOrEqual(t, m.peak, m.resident)
+	require.Positive(t, ownCPU())
+	require.NotEmpty(t, thisMachine().String())
+}
+
+func TestParseMemory(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, memory{peak: 3 << 20, resident: 2 << 20}, parseMemory("Name:\tx\nVmHWM:\t    3072 kB\nVmRSS:\t    2048 kB\n"))
+	require.Zero(t, parseMemory("a zombie has none"))
+}
+
+func TestPercentile(t *testing.T) {
+	t.Parallel()
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[i] = time.Duration(i+1) * time.Millisecond
+	}
+	require.Equal(t, lateness{P50: 50, P99: 99, Max: 100}, latenessOf(hundred))
+	require.Equal(t, lateness{P50: 7, P99: 7, Max: 7}, latenessOf([]time.Duration{7 * time.Millisecond}))
+	require.Zero(t, latenessOf(nil))
+	require.Equal(t, 2*time.Second, percentile([]time.Duration{time.Second, 2 * time.Second}, 50.1))
+}
+
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []string{"0", "1.23", "12.3", "123", "1,234,568"}, []string{
+		number(0), number(1.234), number(12.34), number(123.4), number(1234567.8),
+	})
+	require.Equal(t, []string{"100 %", "99.999 %", "0.000 %"}, []string{percent(1), percent(0.9999999), percent(0)})
+	require.InDelta(t, 1500.0, microsecondsPer(3*time.Millisecond, 2), 1e-9)
+	require.Zero(t, microsecondsPer(time.Second, 0))
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	table := table{title: "what", header: []string{"a", "b"}}
+	table.add("long name", "1", "22")
+	table.add("nothing", "", "")
+	table.add("µ", "3")
+	var text bytes.Buffer
+	require.NoError(t, table.write(&text))
+	require.Equal(t, `
+| what      |   a |   b |
+| --------- | --: | --: |
+| long name |   1 |  22 |
+| µ         |   3 |     |
+`, text.String())
+}
+
+func TestParseKey(t *testing.T) {
+	t.Parallel()
+	got, ok := parseKey("/4095/1000000")
+	require.True(t, ok)
+	require.Equal(t, keyOf(4095, 1_000_000), got)
+	require.NotEqual(t, keyOf(1, 2), keyOf(2, 1))
+	for _, path := range []string{"", "/", "/1", "/1/", "/1/x", "/4096/1", "/1/1048576", "/1/-1"} {
+		_, ok := parseKey(path)
+		require.False(t, ok, path)
+	}
+}
+
+func TestViewOf(t *testing.T) {
+	t.Parallel()
+	from := time.Unix(1_000_000, 0)
+	schedules := map[key]uptime.Schedule{1: {Interval: 10, Phase: 3}, 2: {Interval: 10, Phase: 9}}
+	var l ledger
+	ask := func(monitor key, after time.Duration) {
+		l.Keys, l.At = append(l.Keys, monitor), append(l.At, from.Add(after).UnixMicro())
+	}
+	ask(1, 2*time.Second) // belongs to the slot before
+	ask(1, 3*time.Second+20*time.Millisecond)
+	ask(1, 3*time.Second+30*time.Millisecond) // for the second time
+	ask(2, 10*time.Second)                    // a second late, and so after the window, but of a slot within
+	ask(2, 19*time.Second)                    // of the next slot
+	ask(7, 5*time.Second)                     // no monitor
+
+	require.Equal(t, targetView{
+		Requests: 3, Twice: 1, Busiest: 2, Lateness: lateness{P50: 30, P99: 1000, Max: 1000},
+	}, viewOf(l, schedules, from, from.Add(10*time.Second)))
+}
+
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	sum := together(
+		floorResult{Fetches: 100, Seconds: 1, CPUMicros: 200, TargetCPU: 100, PeakMemory: 5},
+		floorResult{Fetches: 300, Seconds: 3, CPUMicros: 400, TargetCPU: 300, PeakMemory: 4},
+	)
+	require.Equal(t, floorResult{
+		Fetches: 400, Seconds: 4, CPUMicros: 350, TargetCPU: 250, PeakMemory: 5, PerSecond: 100,
+	}, sum)
+}
+
+func TestParseOptions(t *testing.T) {
+	t.Parallel()
+	o, err := parseOptions([]string{"saturate", "--tls", "--first", "0.5"}, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, "saturate", o.mode)
+	require.True(t, o.tls)
+
+	o, err = parseOptions(nil, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, "run", o.mode)
+
+	for _, args := range []string{
+		"nothing", "run more", "--monitors=0", "--interval=9s", "--interval=10500ms", "--duration=0s", "--workers=0",
+		"--few=1", "--step=0", "--what",
+	} {
+		var usage bytes.Buffer
+		_, err := parseOptions(strings.Fields(args), &usage)
+		require.Error(t, err, args)
+	}
+}
+
+// The target answers with and without TLS, and its ledger holds what it was asked.
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{"Plain": nil, "TLS": {"--ca", filepath.Join(t.TempDir(), "ca.pem")}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			read, write := net.Pipe()
+			ended := make(chan error, 1)
+			go func() { ended <- serveTarget(t.Context(), args, write) }()
+			var info targetInfo
+			require.NoError(t, json.NewDecoder(read).Decode(&info))
+
+			b := &bench{info: info, target: &child{ended: make(chan struct{})}}
+			if args != nil {
+				b.caFile = args[1]
+			}
+			client, err := newFloorClient(b.caFile)
+			require.NoError(t, err)
+			f := &floor{client: client}
+			for _, url := range b.someURLs(2 * targetHosts) {
+				require.NoError(t, f.get(t.Context(), url))
+			}
+			requests, err := b.requests(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, 2*targetHosts, requests)
+			l, err := b.takeLedger(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []key{keyOf(0, 1), keyOf(1, 1)}, l.Keys[:2])
+			require.WithinDuration(t, time.Now(), time.UnixMicro(l.At[0]), time.Minute)
+			requests, err = b.requests(t.Context())
+			require.NoError(t, err)
+			require.Zero(t, requests, "taken")
+		})
+	}
+}
+
+func TestFloor(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ErrorLog: silent}
+	t.Cleanup(func() { _ = server.Close() })
+	go func() { _ = server.Serve(listener) }()
+
+	fetch := func(args ...string) (result floorResult) {
+		var printed bytes.Buffer
+		urls := strings.NewReader("http://" + listener.Addr().String() + "/\n")
+		require.NoError(t, runFloor(t.Context(), args, urls, &printed))
+		require.NoError(t, json.Unmarshal(printed.Bytes(), &result))
+		return result
+	}
+	paced := fetch("--rate", "100", "--duration", "200ms")
+	require.Equal(t, 20, paced.Fetches)
+	require.Zero(t, paced.Failed)
+	require.Positive(t, fetch("--open", "2", "--duration", "100ms").Fetches)
+}
+
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	ca, caKey, err := issue(certificateOf("ca"), nil, nil)
+	require.NoError(t, err)
+	leaf, key, err := issue(certificateOf("leaf"), ca, caKey)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(ca)
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots})
+	require.NoError(t, err)
+	require.NotNil(t, tls.Certificate{PrivateKey: key}.PrivateKey)
+}
+
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	well := measurement{Coverage: 0.999, account: account{Due: 1000, Recorded: 999, NotOK: 1}}
+	require.True(t, holds(well))
+	for name, spoil := range map[string]func(*measurement){
+		"coverage": func(m *measurement) { m.Coverage = 0.998 },
+		"failures": func(m *measurement) { m.NotOK = 2 },
+		"lateness": func(m *measurement) { m.Lateness.P99 = 5001 },
+	} {
+		m := well
+		spoil(&m)
+		require.False(t, holds(m), name)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	p := newProgress(&text)
+	p.stage("first %d", 1)
+	p.tell("not so soon")
+	p.stage("second")
+	p.end()
+	require.Equal(t, "bench: first 1\nbench: second\n", text.String())
+
+	text.Reset()
+	p = &progress{w: &text, terminal: true}
+	p.tell("a")
+	p.end()
+	require.Equal(t, "\r\033[Kbench: a\r\033[K", text.String())
+}
+
+func TestChild(t *testing.T) {
+	t.Parallel()
+	shell := func(script string) func(context.Context) *exec.Cmd {
+		return func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, "sh", "-c", script) }
+	}
+	printed, err := runChild(t.Context(), "cat", strings.NewReader("in"), shell("cat; echo trouble >&2"))
+	require.NoError(t, err)
+	require.Equal(t, "in", printed)
+
+	_, err = runChild(t.Context(), "failing", nil, shell("echo why >&2; exit 3"))
+	require.ErrorContains(t, err, "why")
+
+	c, err := startChild(t.Context(), "sleeping", shell("exec sleep 60"))
+	require.NoError(t, err)
+	require.NoError(t, c.alive())
+	c.stop()
+	require.ErrorContains(t, c.alive(), "has ended")
+}

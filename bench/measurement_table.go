@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The rows beside which others put theirs.
+const (
+	rowAchieved      = "scans/s recorded"
+	rowTargetCPU     = "target: CPU us a scan"
+	rowSystemCPU     = "workers and Postgres: CPU us a scan"
+	rowWorkersMemory = "workers: peak memory"
+)
+
+// measurementTable shows measurements side by side.
+func measurementTable(all ...measurement) table {
+	var t table
+	row := func(name string, show func(measurement) string) {
+		values := make([]string, len(all))
+		for i, m := range all {
+			values[i] = show(m)
+		}
+		t.add(name, values...)
+	}
+	for _, m := range all {
+		t.header = append(t.header, m.Name)
+	}
+	row("monitors", func(m measurement) string { return whole(m.Monitors) })
+	row("workers, targets", func(m measurement) string {
+		if m.TLS {
+			return fmt.Sprintf("%d, TLS", m.Workers)
+		}
+		return fmt.Sprintf("%d, plain HTTP", m.Workers)
+	})
+	row("scans/s demanded", func(m measurement) string { return number(m.Demanded) })
+	row(rowAchieved, func(m measurement) string { return number(m.Achieved) })
+	row("slots due", func(m measurement) string { return whole(m.Due) })
+	row("coverage", func(m measurement) string { return percent(m.Coverage) })
+	row("slots declared as gaps, unaccounted for", func(m measurement) string {
+		return fmt.Sprintf("%s, %s", whole(m.declared()), whole(m.Unaccounted))
+	})
+	row("scans that failed at a target that is well", func(m measurement) string { return whole(m.NotOK) })
+	row("requests to the target for these slots, beyond one", func(m measurement) string {
+		return fmt.Sprintf("%s, %s", whole(m.Seen.Requests), whole(m.Seen.Twice))
+	})
+	row("most requests in a second", func(m measurement) string { return whole(m.Seen.Busiest) })
+	row("lateness in the log, ms: p50, p99, max", func(m measurement) string { return m.Lateness.String() })
+	row("lateness at the target, ms: p50, p99, max", func(m measurement) string { return m.Seen.Lateness.String() })
+	row("workers: CPU us a scan", func(m measurement) string { return number(m.WorkersCPU) })
+	row("Postgres: CPU us a scan", func(m measurement) string { return number(m.PostgresCPU) })
+	row(rowSystemCPU, func(m measurement) string { return number(m.SystemCPU) })
+	row(rowTargetCPU, func(m measurement) string { return number(m.TargetCPU) })
+	row("WAL bytes a scan", func(m measurement) string { return number(m.WAL) })
+	row("bytes a row, with indexes", func(m measurement) string { return number(m.RowBytes) })
+	row(rowWorkersMemory, func(m measurement) string {
+		sizes := make([]string, len(m.WorkerMemory))
+		for i, size := range m.WorkerMemory {
+			sizes[i] = mebibytes(size)
+		}
+		return strings.Join(sizes, ", ")
+	})
+	row("largest process of Postgres: peak memory", func(m measurement) string { return mebibytes(m.PostgresMemory) })
+	return t
+}
+
+func (l lateness) String() string {
+	return fmt.Sprintf("%s, %s, %s", number(l.P50), number(l.P99), number(l.Max))
+}
+
+// percent shows a fraction. Only what is all is 100 %.
+func percent(fraction float64) string {
+	if fraction == 1 {
+		return "100 %"
+	}
+	return fmt.Sprintf("%.3f %%", float64(int(fraction*1e5))/1e3)
+}

@@ -1,0 +1,7 @@
+-- How late the scans of rounds with slots from $1 until before $2 started, in milliseconds.
+SELECT
+    coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY late_ms), 0)::double precision AS p50,
+    coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY late_ms), 0)::double precision AS p99,
+    coalesce(max(late_ms), 0)::double precision AS max
+FROM monitor_log
+WHERE slot >= $1 AND slot < $2 AND reason = 'round'
