@@ -54,9 +54,6 @@ func (a *api) patched(config jobs.MonitorConfig, body monitorPatch, nulls map[st
 	return config, inputProblem(inputErrors)
 }
 
-// checkedInstead is a URL that has a use for most fields, for a configuration whose own is not valid.
-const checkedInstead = "https://example.com/"
-
 // check checks what a schema cannot say, and gives the configuration in normal form.
 func (a *api) check(config jobs.MonitorConfig, location string) (jobs.MonitorConfig, []InputError) {
 	var inputErrors []InputError
@@ -67,12 +64,10 @@ func (a *api) check(config jobs.MonitorConfig, location string) (jobs.MonitorCon
 	normal, err := probe.NormalizeURL(config.URL, a.Policy)
 	config.URL = normal
 	config = config.WithDefaults()
-	target := config.Target()
 	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
 		wrong("url", inputErr.Code, inputErr.Message)
-		target.URL = checkedInstead
 	}
-	for _, inputErr := range target.Check() {
+	for _, inputErr := range config.Target().Check() {
 		wrong(inputErr.Field, inputErr.Code, inputErr.Message)
 	}
 	if config.TimeoutMS >= config.IntervalSeconds*1000 {

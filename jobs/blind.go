@@ -3,7 +3,6 @@ package jobs
 import (
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -142,7 +141,7 @@ func (b *blindness) recorded(scans []db.Scan, changes []change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, scan := range scans { // one may have been on its way to the log when we found that we are blind
-		b.written = b.written || slices.Contains(unheardOutcomes, scan.Outcome) && b.doubted(endOf(scan))
+		b.written = b.written || slices.Contains(unheardOutcomes, scan.Outcome) && b.doubted(endOf(scan.Slot, scan.LateMS, scan.TotalUS))
 	}
 	for _, c := range changes {
 		kind := silenceOf(c.monitor.URL, probe.Result{Outcome: c.outcome})
@@ -164,8 +163,9 @@ func (b *blindness) doubted(at time.Time) bool {
 	return (blind || at.Before(b.sawAgainAt)) && !at.Before(b.doubtsSince)
 }
 
-func endOf(scan db.Scan) time.Time {
-	return scan.Slot.Add(time.Duration(scan.LateMS)*time.Millisecond + time.Duration(scan.TotalUS)*time.Microsecond)
+// endOf gives the instant at which a scan of the log had ended.
+func endOf(slot time.Time, lateMS, totalUS int) time.Time {
+	return slot.Add(time.Duration(lateMS)*time.Millisecond + time.Duration(totalUS)*time.Microsecond)
 }
 
 // fellSilent notes the instant at which a host fell silent, once.
@@ -201,15 +201,10 @@ func (b *blindness) forget() {
 // suspicious reports whether so many hosts have fallen silent that the fault may be ours, and whether most of them did
 // so in DNS. A host answers if any of its ports does.
 func (b *blindness) suspicious() (yes, inDNS bool) {
-	silent, dns := 0, 0
-	for _, s := range b.hosts {
-		if s.silence != heard {
-			silent++
-		}
-	}
-	if silent < leastSilent { // nearly always
+	if b.countSilent() < leastSilent { // nearly always
 		return false, false
 	}
+	silent, dns := 0, 0
 	names := map[string]silence{}
 	for host, s := range b.hosts {
 		name := hostname(host)
@@ -217,7 +212,6 @@ func (b *blindness) suspicious() (yes, inDNS bool) {
 			names[name] = s.silence
 		}
 	}
-	silent = 0
 	for _, s := range names {
 		if s != heard {
 			silent++
@@ -300,25 +294,9 @@ func sample(targets []string) []string {
 	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] }) //nolint:gosec // a sample
 	targets = targets[:min(len(targets), sampleSize)]
 	for i, target := range targets {
-		targets[i] = connectURL(target)
+		targets[i] = probe.ConnectURL(target)
 	}
 	return targets
-}
-
-// connectURL gives a URL whose probe connects to a target's host, and no more.
-func connectURL(target string) string {
-	parsed, err := url.Parse(target)
-	if err != nil || parsed.Scheme == "icmp" || parsed.Scheme == "dns" {
-		return target
-	}
-	port := parsed.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "ws": "80"}[parsed.Scheme]
-	}
-	if port == "" {
-		port = "443"
-	}
-	return "tcp://" + net.JoinHostPort(parsed.Hostname(), port)
 }
 
 // turn is what a look has changed.
@@ -376,7 +354,10 @@ func (b *blindness) uneasy() bool {
 func (b *blindness) silentHosts() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	silent := 0
+	return b.countSilent()
+}
+
+func (b *blindness) countSilent() (silent int) {
 	for _, s := range b.hosts {
 		if s.silence != heard {
 			silent++

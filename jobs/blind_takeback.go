@@ -172,6 +172,6 @@ func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]doubt, scans []db.L
 
 // wasJudged reports whether a scan counted when it came: it was one of the monitor's configuration then.
 func wasJudged(scan db.ListOutcomesRow, monitor db.Monitor) bool {
-	ended := scan.Slot.Add(time.Duration(scan.LateMS)*time.Millisecond + time.Duration(scan.TotalUS)*time.Microsecond)
+	ended := endOf(scan.Slot, scan.LateMS, scan.TotalUS)
 	return scan.MonitorVersion == monitor.Version || ended.Before(monitor.UpdatedAt)
 }

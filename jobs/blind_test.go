@@ -389,23 +389,6 @@ func TestParties(t *testing.T) {
 	})
 }
 
-func TestConnectURL(t *testing.T) {
-	t.Parallel()
-	for target, want := range map[string]string{
-		"http://a.example/path?q":           "tcp://a.example:80",
-		"https://a.example/":                "tcp://a.example:443",
-		"https://a.example:8443/":           "tcp://a.example:8443",
-		"wss://a.example/":                  "tcp://a.example:443",
-		"ws://[2001:db8::1]/":               "tcp://[2001:db8::1]:80",
-		"grpcs://a.example:50051/svc":       "tcp://a.example:50051",
-		"tls://192.0.2.1:993":               "tcp://192.0.2.1:993",
-		"dns://192.0.2.1/a.example?type=MX": "dns://192.0.2.1/a.example?type=MX",
-		"icmp://a.example":                  "icmp://a.example",
-	} {
-		require.Equal(t, want, connectURL(target))
-	}
-}
-
 // network is a prober whose network can be cut.
 type network struct {
 	cut  atomic.Bool

@@ -142,7 +142,7 @@ func (r *Recorder) insertRetries(ctx context.Context, tx pgx.Tx, changes []chang
 	for _, c := range changes {
 		at := now.Add(time.Duration(c.monitor.RetryIntervalSeconds) * time.Second)
 		if c.after.Failures > c.before.Failures && at.Before(scheduleOf(c.monitor).SlotAfter(now)) {
-			scans = append(scans, scanJob(c.monitor.ID, at, ReasonRetry))
+			scans = append(scans, scanJob(ScanArgs{MonitorID: c.monitor.ID, At: at, Reason: ReasonRetry}))
 		}
 	}
 	if len(scans) == 0 {

@@ -18,6 +18,7 @@ type Limits struct {
 type limiter struct {
 	all     *semaphore.Weighted
 	perHost int64
+	waits   *prometheus.CounterVec
 
 	mu    sync.Mutex
 	hosts map[string]*hostPlaces
@@ -28,25 +29,24 @@ type hostPlaces struct {
 	users  int // holders and waiters; without any, the entry goes
 }
 
-func newLimiter(limits Limits) *limiter {
+func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
 	return &limiter{
 		all:     semaphore.NewWeighted(int64(limits.Probes)),
 		perHost: int64(limits.ProbesPerHost),
+		waits:   waits,
 		hosts:   map[string]*hostPlaces{},
 	}
 }
 
 // acquire waits for a place to probe host until ctx is done. The place at the host comes first, so that those who wait
 // for a slow host hold nothing that others need.
-func (l *limiter) acquire(
-	ctx context.Context, host string, waits *prometheus.CounterVec,
-) (release func(), err error) {
+func (l *limiter) acquire(ctx context.Context, host string) (release func(), err error) {
 	places := l.join(host)
-	if err := take(ctx, places, waits, "host"); err != nil {
+	if err := l.take(ctx, places, "host"); err != nil {
 		l.leave(host)
 		return nil, err
 	}
-	if err := take(ctx, l.all, waits, "process"); err != nil {
+	if err := l.take(ctx, l.all, "process"); err != nil {
 		places.Release(1)
 		l.leave(host)
 		return nil, err
@@ -59,11 +59,11 @@ func (l *limiter) acquire(
 }
 
 // take takes a place, and counts if it has to be waited for.
-func take(ctx context.Context, places *semaphore.Weighted, waits *prometheus.CounterVec, limit string) error {
+func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, limit string) error {
 	if ctx.Err() == nil && places.TryAcquire(1) {
 		return nil
 	}
-	waits.WithLabelValues(limit).Inc()
+	l.waits.WithLabelValues(limit).Inc()
 	return places.Acquire(ctx, 1)
 }
 

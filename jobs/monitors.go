@@ -127,7 +127,7 @@ func DeleteMonitor(ctx context.Context, conn db.Conn, id int64, at time.Time) er
 
 // AskForScan inserts a scan of a monitor now, and gives the slot under which its result will be in the log.
 func AskForScan(ctx context.Context, queue Queue, id int64, at time.Time) (slot time.Time, err error) {
-	job := scanJob(id, at, ReasonAsked)
+	job := scanJob(ScanArgs{MonitorID: id, At: at, Reason: ReasonAsked})
 	if _, err := queue.Insert(ctx, job.Args, job.InsertOpts); err != nil {
 		return time.Time{}, fmt.Errorf("insert a scan of monitor %d: %w", id, err)
 	}

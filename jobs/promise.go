@@ -151,7 +151,7 @@ func (c changer) askForFirstScans(ctx context.Context, monitors []db.Monitor, al
 		if all || scheduleOf(monitor).SlotAfter(c.at).Sub(c.at) > patience {
 			// A microsecond, because only a scan after the instant at which a status starts tells anything of it.
 			wait := time.Microsecond + time.Duration(len(scans))*time.Second/firstScansPerSecond
-			scans = append(scans, scanJob(monitor.ID, c.at.Add(wait), ReasonAsked))
+			scans = append(scans, scanJob(ScanArgs{MonitorID: monitor.ID, At: c.at.Add(wait), Reason: ReasonAsked}))
 		}
 	}
 	if len(scans) == 0 {

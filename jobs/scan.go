@@ -37,13 +37,10 @@ func (ScanArgs) InsertOpts() river.InsertOpts {
 	}
 }
 
-// scanJob inserts a scan of a monitor at an instant.
-func scanJob(monitorID int64, at time.Time, reason string) river.InsertManyParams {
-	at = betweenSeconds(at)
-	return river.InsertManyParams{
-		Args:       ScanArgs{MonitorID: monitorID, At: at, Reason: reason},
-		InsertOpts: &river.InsertOpts{ScheduledAt: at},
-	}
+// scanJob inserts a scan, at the instant of its args.
+func scanJob(args ScanArgs) river.InsertManyParams {
+	args.At = betweenSeconds(args.At)
+	return river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{ScheduledAt: args.At}}
 }
 
 // betweenSeconds gives an instant at most 1 µs later, of the database's precision, that is no whole second.

@@ -47,7 +47,7 @@ func NewScanner(
 ) *Scanner {
 	return &Scanner{
 		Conn: conn, Queue: queue, Prober: prober, Recorder: recorder, Worker: worker, Now: now,
-		limiter: newLimiter(limits), startWithin: startWithin,
+		limiter: newLimiter(limits, recorder.metrics.limitWaits), startWithin: startWithin,
 	}
 }
 
@@ -57,15 +57,12 @@ func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func()
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
 	}
-	return s.limiter.acquire(ctx, target.Host, s.Recorder.metrics.limitWaits)
+	return s.limiter.acquire(ctx, target.Host)
 }
 
 // scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
 func (s *Scanner) scan(ctx context.Context, monitor watched, slot time.Time, reason string) (uptime.Outcome, error) {
-	target := ConfigOf(monitor.Monitor, monitor.secrets).Target()
-	s.Recorder.metrics.inFlight.Inc()
-	result := s.Prober.Probe(ctx, target)
-	s.Recorder.metrics.inFlight.Dec()
+	result := s.probe(ctx, ConfigOf(monitor.Monitor, monitor.secrets).Target())
 	result = s.Recorder.blindness.scanned(monitor.Monitor, result)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
@@ -74,6 +71,12 @@ func (s *Scanner) scan(ctx context.Context, monitor watched, slot time.Time, rea
 		return "", err
 	}
 	return result.Outcome, nil
+}
+
+func (s *Scanner) probe(ctx context.Context, target probe.Target) probe.Result {
+	s.Recorder.metrics.inFlight.Inc()
+	defer s.Recorder.metrics.inFlight.Dec()
+	return s.Prober.Probe(ctx, target)
 }
 
 // watched is a monitor with what its scan needs besides its row.

@@ -204,13 +204,9 @@ func (s *Sight) scanAgain(ctx context.Context) error {
 
 // unseenScans ask for scans in the place of those that told nothing.
 func unseenScans(monitorIDs []int64, at time.Time) []river.InsertManyParams {
-	at = betweenSeconds(at)
 	scans := make([]river.InsertManyParams, len(monitorIDs))
 	for i, id := range monitorIDs {
-		scans[i] = river.InsertManyParams{
-			Args:       ScanArgs{MonitorID: id, At: at, Reason: ReasonRetry, Unseen: true},
-			InsertOpts: &river.InsertOpts{ScheduledAt: at},
-		}
+		scans[i] = scanJob(ScanArgs{MonitorID: id, At: at, Reason: ReasonRetry, Unseen: true})
 	}
 	return scans
 }

@@ -39,10 +39,11 @@ type checker struct {
 	errors []FieldError
 }
 
-// Check checks all of a target but its URL, which must be in normal form. It gives everything that is wrong.
+// Check checks all of a target but its URL, which must be in normal form, or empty where it was refused: the rest is
+// checked then as that of an https URL. It gives everything that is wrong.
 func (t Target) Check() []FieldError {
 	c := checker{Target: t}
-	name, _, _ := strings.Cut(t.URL, "://")
+	name, _, _ := strings.Cut(cmp.Or(t.URL, "https://"), "://")
 	c.scheme, _ = schemeOf(name)
 	for _, check := range []func(){
 		c.checkTexts, c.checkUse, c.checkBasics, c.checkHeaders, c.checkAuth, c.checkConnection, c.checkTLS, c.checkRegexps,
@@ -326,7 +327,7 @@ func checkJSONPath(path string) error {
 }
 
 func checkJSONOp(op string) error {
-	ops := []string{opExists, opEquals, opNotEquals, opLess, opLessOrEqual, opGreater, opGreaterOrEqual}
+	ops := []string{OpExists, OpEquals, OpNotEquals, OpLess, OpLessOrEqual, OpGreater, OpGreaterOrEqual}
 	if !slices.Contains(ops, op) {
 		return inputError("json_op_unknown", "must be one of %s", strings.Join(ops, ", "))
 	}
@@ -339,9 +340,9 @@ func checkJSONValue(e JSONExpectation) error {
 	_, isBool := e.Value.(bool)
 	_, isNumber := number(e.Value).(float64)
 	switch {
-	case e.Op == opExists && e.Value != nil:
+	case e.Op == OpExists && e.Value != nil:
 		return inputError("json_value_invalid", "is not for exists")
-	case e.Op != opExists && e.Op != opEquals && e.Op != opNotEquals && !ordered:
+	case e.Op != OpExists && e.Op != OpEquals && e.Op != OpNotEquals && !ordered:
 		return inputError("json_value_invalid", "must be a number or a string, which have an order")
 	case e.Value != nil && !isText && !isBool && !isNumber:
 		return inputError("json_value_invalid", "must be a string, a number, a boolean or null")

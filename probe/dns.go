@@ -9,17 +9,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
 	"riverwatch/uptime"
 )
-
-// dnsResend is how long an answer over UDP is waited for before the question is sent again: packets get lost.
-const dnsResend = time.Second
 
 // askDNS asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
 // what the regexp is matched against.
@@ -101,29 +96,15 @@ func exchangeUDP(ctx context.Context, hop *hop, conn net.Conn, query dnsmessage.
 		return nil, fmt.Errorf("pack the question: %w", err)
 	}
 	buffer := make([]byte, 64<<10)
-	var resend time.Time
-	for {
-		if now := time.Now(); !now.Before(resend) {
-			hop.mark(&hop.requested)
-			if _, err := conn.Write(packed); err != nil {
-				return nil, err
-			}
-			resend = now.Add(dnsResend)
-		}
-		_ = conn.SetReadDeadline(before(ctx, resend))
+	var answer dnsmessage.Message
+	err = askUntilAnswered(ctx, hop, conn, func() error {
+		_, err := conn.Write(packed)
+		return err
+	}, func() (bool, error) {
 		n, err := conn.Read(buffer)
-		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var answer dnsmessage.Message
-		if answer.Unpack(buffer[:n]) == nil && answers(answer, query) {
-			hop.mark(&hop.firstByteAt)
-			return &answer, nil
-		}
-	}
+		return err == nil && answer.Unpack(buffer[:n]) == nil && answers(answer, query), err
+	})
+	return &answer, err
 }
 
 // exchangeTCP sends a query and reads the answer, each with its length before it.

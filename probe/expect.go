@@ -65,22 +65,27 @@ func (f *fetch) expectHeaders(ctx context.Context, header http.Header) {
 // expectText matches a body, or what else is text of an answer, against the regexps.
 func (f *fetch) expectText(ctx context.Context, text []byte) {
 	if f.target.Regexp != "" {
-		matched, err := f.matcher.match(ctx, f.target.Regexp, text)
-		if err != nil {
-			f.miss(matchVerdict(ctx, err))
+		matched, decided := f.expectMatch(ctx, f.target.Regexp, f.target.RegexpInvert, text)
+		if !decided {
 			return
 		}
 		f.result.RegexpMatched = &matched
-		f.expect(uptime.RegexpMismatch, expectedMatch(f.target.Regexp, f.target.RegexpInvert, matched))
 	}
 	for _, pattern := range f.target.Expectations.Regexps {
-		matched, err := f.matcher.match(ctx, pattern, text)
-		if err != nil {
-			f.miss(matchVerdict(ctx, err))
+		if _, decided := f.expectMatch(ctx, pattern, false, text); !decided {
 			return
 		}
-		f.expect(uptime.RegexpMismatch, expectedMatch(pattern, false, matched))
 	}
+}
+
+func (f *fetch) expectMatch(ctx context.Context, pattern string, invert bool, text []byte) (matched, decided bool) {
+	matched, err := f.matcher.match(ctx, pattern, text)
+	if err != nil {
+		f.miss(matchVerdict(ctx, err))
+		return false, false
+	}
+	f.expect(uptime.RegexpMismatch, expectedMatch(pattern, invert, matched))
+	return matched, true
 }
 
 func expectedMatch(pattern string, invert, matched bool) Expected {
@@ -131,7 +136,7 @@ func (m *matcher) decode(ctx context.Context, body []byte, truncated bool) (docu
 }
 
 func (e JSONExpectation) want() string {
-	if e.Op == opExists {
+	if e.Op == OpExists {
 		return "a value"
 	}
 	return strings.ReplaceAll(e.Op, "_", " ") + " " + jsonText(e.Value)
@@ -152,33 +157,33 @@ func (e JSONExpectation) look(document any) (found string, met bool) {
 
 // The comparisons of a JSONExpectation.
 const (
-	opExists         = "exists"
-	opEquals         = "equals"
-	opNotEquals      = "not_equals"
-	opLess           = "less"
-	opLessOrEqual    = "less_or_equal"
-	opGreater        = "greater"
-	opGreaterOrEqual = "greater_or_equal"
+	OpExists         = "exists"
+	OpEquals         = "equals"
+	OpNotEquals      = "not_equals"
+	OpLess           = "less"
+	OpLessOrEqual    = "less_or_equal"
+	OpGreater        = "greater"
+	OpGreaterOrEqual = "greater_or_equal"
 )
 
 func (e JSONExpectation) holds(value any) bool {
 	switch e.Op {
-	case opExists:
+	case OpExists:
 		return true
-	case opEquals:
+	case OpEquals:
 		return equalScalars(value, e.Value)
-	case opNotEquals:
+	case OpNotEquals:
 		return !equalScalars(value, e.Value)
 	}
 	order, comparable := compareScalars(value, e.Value)
 	switch e.Op {
-	case opLess:
+	case OpLess:
 		return comparable && order < 0
-	case opLessOrEqual:
+	case OpLessOrEqual:
 		return comparable && order <= 0
-	case opGreater:
+	case OpGreater:
 		return comparable && order > 0
-	case opGreaterOrEqual:
+	case OpGreaterOrEqual:
 		return comparable && order >= 0
 	}
 	return false

@@ -2,7 +2,9 @@ package probe
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -102,18 +104,11 @@ func (f *fetch) hide(text string) string {
 	}
 	text = hideQuery(text, f.target.URL)
 	secrets := f.target.Secrets
-	for _, secret := range append([]string{secrets.BasicPassword, secrets.BearerToken}, values(secrets.Headers)...) {
+	all := slices.AppendSeq([]string{secrets.BasicPassword, secrets.BearerToken}, maps.Values(secrets.Headers))
+	for _, secret := range all {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
 	return text
-}
-
-func values(headers map[string]string) []string {
-	var values []string
-	for _, value := range headers {
-		values = append(values, value)
-	}
-	return values
 }

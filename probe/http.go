@@ -104,7 +104,6 @@ func (f *fetch) receive(ctx context.Context, hop *hop, this visit, answer *http.
 	if isRedirect(answer.StatusCode) && f.target.MaxRedirects > 0 {
 		return f.redirect(this, answer)
 	}
-	hop.enter(inBody)
 	return nil, f.judge(ctx, hop, answer)
 }
 

@@ -44,7 +44,6 @@ type wholeConn struct {
 
 	stop func() bool // the interruption by the context
 	left int64       // bytes that may still be read
-	body io.ReadCloser
 }
 
 var errHeadersTooLarge = errors.New("the answer's header is too large")
@@ -54,7 +53,7 @@ const mostInterim = 5
 
 func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
 	asked.Close = !strings.EqualFold(asked.Header.Get("Connection"), "upgrade")
-	packed := asked.Method != http.MethodHead && asked.Header.Get("Range") == ""
+	packed := asked.Method != http.MethodHead
 	if packed {
 		asked.Header.Set("Accept-Encoding", "gzip")
 	}
@@ -76,14 +75,14 @@ func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c.left = math.MaxInt64
-	c.body = answer.Body
+	body := &bodyOf{answer.Body, c}
 	if packed && strings.EqualFold(answer.Header.Get("Content-Encoding"), "gzip") {
 		answer.Header.Del("Content-Encoding")
 		answer.Header.Del("Content-Length")
 		answer.ContentLength, answer.Uncompressed = -1, true
-		c.body = &unpacked{packed: answer.Body}
+		body.Reader = &unpacked{packed: answer.Body}
 	}
-	answer.Body = &bodyOf{c.body, c}
+	answer.Body = body
 	return answer, nil
 }
 
@@ -94,7 +93,7 @@ func readAnswer(reader *bufio.Reader, asked *http.Request) (*http.Response, erro
 			return answer, err
 		}
 	}
-	return nil, errors.New("too many 1xx informational responses")
+	return nil, errHeadersTooLarge
 }
 
 // Read reads from the connection, as much as may still be read.
@@ -123,7 +122,7 @@ func (b *bodyOf) Close() error { return b.conn.Close() }
 
 // unpacked is a body without its gzip, of which the header is read when the body is.
 type unpacked struct {
-	packed io.ReadCloser
+	packed io.Reader
 	gzip   *gzip.Reader
 }
 
@@ -135,5 +134,3 @@ func (u *unpacked) Read(p []byte) (n int, err error) {
 	}
 	return u.gzip.Read(p)
 }
-
-func (u *unpacked) Close() error { return u.packed.Close() }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"syscall"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 
 	"riverwatch/uptime"
 )
-
-// pingResend is how long a reply is waited for before another echo is sent: one lost packet is no outage.
-const pingResend = time.Second
 
 // askICMP sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
 func askICMP(ctx context.Context, f *fetch, target *url.URL) verdict {
@@ -85,26 +81,13 @@ func ping(ctx context.Context, hop *hop, conn *icmp.PacketConn, to netip.Addr) e
 	}
 	reply := make([]byte, 1500)
 	hop.enter(inHeader)
-	var resend time.Time
-	for {
-		if now := time.Now(); !now.Before(resend) {
-			hop.mark(&hop.requested)
-			if _, err := conn.WriteTo(packed, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 0))); err != nil {
-				return err
-			}
-			resend = now.Add(pingResend)
-		}
-		_ = conn.SetReadDeadline(before(ctx, resend))
+	return askUntilAnswered(ctx, hop, conn, func() error {
+		_, err := conn.WriteTo(packed, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 0)))
+		return err
+	}, func() (bool, error) {
 		n, _, err := conn.ReadFrom(reply)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-		case err != nil:
-			return err
-		case bytes.Contains(reply[:n], payload):
-			hop.mark(&hop.firstByteAt)
-			return nil
-		}
-	}
+		return err == nil && bytes.Contains(reply[:n], payload), err
+	})
 }
 
 func pingVerdict(ctx context.Context, err error) verdict {

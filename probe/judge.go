@@ -22,14 +22,10 @@ func (f *fetch) judge(ctx context.Context, hop *hop, answer *http.Response) verd
 	body := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it holds no others
 	defer putBuffer(body)
 
-	size, truncated, err := f.readBody(answer.Body, body)
-	f.result.BodyBytes = &size
-	defer f.excerpt(body)
-	if err != nil {
-		return bodyVerdict(ctx, err)
+	truncated, v := f.take(ctx, hop, answer, body)
+	if v.outcome != "" {
+		return v
 	}
-	hop.received()
-
 	f.expectStatus(answer.StatusCode)
 	f.expectHeaders(ctx, answer.Header)
 	if answer.Request.Method != http.MethodHead {
@@ -40,6 +36,21 @@ func (f *fetch) judge(ctx context.Context, hop *hop, answer *http.Response) verd
 		return f.met(verdict{uptime.OKTruncated, ""})
 	}
 	return f.met(verdict{uptime.OK, ""})
+}
+
+// take reads the body of an answer into a buffer, as far as it is kept, and gives a verdict if it does not come whole.
+func (f *fetch) take(
+	ctx context.Context, hop *hop, answer *http.Response, body *bytes.Buffer,
+) (truncated bool, v verdict) {
+	hop.enter(inBody)
+	size, truncated, err := f.readBody(answer.Body, body)
+	f.result.BodyBytes = &size
+	f.excerpt(body)
+	if err != nil {
+		return truncated, bodyVerdict(ctx, err)
+	}
+	hop.received()
+	return truncated, verdict{}
 }
 
 // readBody reads a body to its end or to the cap. What is not asked for is not kept, but for the first of it. Nothing is

@@ -1,4 +1,4 @@
-// Package probe makes one HTTP request to one target, within one deadline, and says what came of it.
+// Package probe looks at one target once, as the scheme of its URL says, within one deadline, and says what came of it.
 //
 // The target belongs to a stranger: it may hang, lie, flood or point at our own network. A Prober connects only to
 // addresses that its Policy permits, bounds all that it reads, and hands on no text that it has not cleaned.

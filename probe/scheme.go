@@ -1,6 +1,10 @@
 package probe
 
-import "golang.org/x/net/dns/dnsmessage"
+import (
+	"net/url"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
 
 // A scheme says what a URL's scheme means to a probe.
 type scheme struct {
@@ -39,6 +43,19 @@ func schemeOf(name string) (scheme, bool) {
 		return scheme{portless: true}, true
 	}
 	return scheme{}, false
+}
+
+// ConnectURL gives a URL whose probe connects to the host of another, and no more; of a host that is not connected to,
+// the URL itself.
+func ConnectURL(normal string) string {
+	parsed, err := url.Parse(normal)
+	if err != nil {
+		return normal
+	}
+	if s, known := schemeOf(parsed.Scheme); !known || s.portless || s.dns {
+		return normal
+	}
+	return "tcp://" + dialAddress(parsed)
 }
 
 func dnsTypeOf(name string) (dnsmessage.Type, bool) {

@@ -21,24 +21,19 @@ import (
 	"riverwatch/uptime"
 )
 
-func as(scheme, url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	return scheme + "://" + strings.TrimSuffix(rest, "/")
-}
-
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	sending := func(text string) func(*probe.Target) {
 		return func(target *probe.Target) { target.Request.Body = text }
 	}
-	flood := func(tb testing.TB) string { return as("tcp", hostile.EarlyHintsFlood(tb)) }
+	flood := func(tb testing.TB) string { return hostile.As("tcp", hostile.EarlyHintsFlood(tb)) }
 	for name, row := range map[string]struct {
 		server  func(testing.TB) string
 		change  []func(*probe.Target)
 		outcome uptime.Outcome
 	}{
 		"Connects":          {func(tb testing.TB) string { return hostile.Talk(tb, "", "") }, nil, uptime.OK},
-		"IsRefused":         {func(tb testing.TB) string { return as("tcp", hostile.Refused(tb)) }, nil, uptime.ConnectRefused},
+		"IsRefused":         {func(tb testing.TB) string { return hostile.As("tcp", hostile.Refused(tb)) }, nil, uptime.ConnectRefused},
 		"HearsABanner":      {func(tb testing.TB) string { return hostile.Talk(tb, "220 mail\r\n", "") }, change(matching("^220 ")), uptime.OK},
 		"SendsAndHears":     {func(tb testing.TB) string { return hostile.Talk(tb, "hello\n", "+PONG\n") }, change(sending("PING\n"), matching("PONG")), uptime.OK},
 		"HearsSomethingBad": {func(tb testing.TB) string { return hostile.HangsUpTCP(tb, "500 no\n") }, change(matching("^220 ")), uptime.RegexpMismatch},
@@ -71,15 +66,15 @@ func TestTLSAlone(t *testing.T) {
 	t.Parallel()
 	insecure := func(target *probe.Target) { target.Request.TLSSkipVerify = true }
 
-	result := probeURL(t, as("tls", hostile.UntrustedTLS(t)), insecure)
+	result := probeURL(t, hostile.As("tls", hostile.UntrustedTLS(t)), insecure)
 	require.Equal(t, uptime.OK, result.Outcome, result.Error)
 	require.Positive(t, *result.TLS)
 	require.NotNil(t, result.Certificate)
 	require.Nil(t, result.Wait)
 
-	require.Equal(t, uptime.TLSExpired, probeURL(t, as("tls", hostile.ExpiredTLS(t))).Outcome)
-	require.Equal(t, uptime.ConnectRefused, probeURL(t, as("tls", hostile.Refused(t))).Outcome)
-	require.Equal(t, uptime.TimeoutTLS, probeURL(t, as("tls", hostile.SilentTLS(t)), within(300*time.Millisecond)).Outcome)
+	require.Equal(t, uptime.TLSExpired, probeURL(t, hostile.As("tls", hostile.ExpiredTLS(t))).Outcome)
+	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("tls", hostile.Refused(t))).Outcome)
+	require.Equal(t, uptime.TimeoutTLS, probeURL(t, hostile.As("tls", hostile.SilentTLS(t)), within(300*time.Millisecond)).Outcome)
 }
 
 func TestWebSocket(t *testing.T) {
@@ -111,12 +106,12 @@ func TestWebSocket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			result := probeURL(t, as("ws", row.url)+"/")
+			result := probeURL(t, hostile.As("ws", row.url)+"/")
 			require.Equal(t, row.outcome, result.Outcome, result.Error)
 			require.Equal(t, row.status, statusText(result.HTTPStatus))
 		})
 	}
-	require.Equal(t, uptime.TLSUntrusted, probeURL(t, as("wss", hostile.UntrustedTLS(t))+"/").Outcome)
+	require.Equal(t, uptime.TLSUntrusted, probeURL(t, hostile.As("wss", hostile.UntrustedTLS(t))+"/").Outcome)
 }
 
 func TestGRPC(t *testing.T) {
@@ -142,11 +137,11 @@ func TestGRPC(t *testing.T) {
 	}
 	// A server of HTTP/1.1 answers 400 and hangs up, and its reset may overtake its answer.
 	require.Contains(t, []uptime.Outcome{uptime.HTTPMalformed, uptime.ConnectionClosed},
-		probeURL(t, as("grpc", serve(t, answer("hello")))).Outcome)
-	require.Equal(t, uptime.HTTPMalformed, probeURL(t, as("grpcs", hostile.H2()["good"](t)), overHTTP2).Outcome)
-	require.Equal(t, uptime.BodyIncomplete, probeURL(t, as("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
-	require.Equal(t, uptime.TLSUntrusted, probeURL(t, as("grpcs", hostile.H2()["good"](t))).Outcome)
-	require.Equal(t, uptime.ConnectRefused, probeURL(t, as("grpc", hostile.Refused(t))).Outcome)
+		probeURL(t, hostile.As("grpc", serve(t, answer("hello")))).Outcome)
+	require.Equal(t, uptime.HTTPMalformed, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t)), overHTTP2).Outcome)
+	require.Equal(t, uptime.BodyIncomplete, probeURL(t, hostile.As("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
+	require.Equal(t, uptime.TLSUntrusted, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t))).Outcome)
+	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("grpc", hostile.Refused(t))).Outcome)
 }
 
 func TestDNSServers(t *testing.T) {
@@ -185,7 +180,7 @@ func TestDNSServers(t *testing.T) {
 			}
 		})
 	}
-	require.Equal(t, uptime.ConnectRefused, probeURL(t, as("dns", hostile.Refused(t))+"/shop.test?type=A").Outcome)
+	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("dns", hostile.Refused(t))+"/shop.test?type=A").Outcome)
 	refused := patient(probe.Settings{}).Probe(t.Context(), get(fmt.Sprintf("dns://%s/shop.test?type=A", server)))
 	require.Equal(t, uptime.BlockedByPolicy, refused.Outcome)
 }
@@ -285,4 +280,21 @@ func TestGuardOfAllSchemes(t *testing.T) {
 	require.NoError(t, canary.SetDeadline(time.Now().Add(50*time.Millisecond)))
 	_, err = canary.Accept()
 	require.Error(t, err, "somebody connected")
+}
+
+func TestConnectURL(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		"http://a.example/path?q":           "tcp://a.example:80",
+		"https://a.example/":                "tcp://a.example:443",
+		"https://a.example:8443/":           "tcp://a.example:8443",
+		"wss://a.example/":                  "tcp://a.example:443",
+		"ws://[2001:db8::1]/":               "tcp://[2001:db8::1]:80",
+		"grpcs://a.example:50051/svc":       "tcp://a.example:50051",
+		"tls://192.0.2.1:993":               "tcp://192.0.2.1:993",
+		"dns://192.0.2.1/a.example?type=MX": "dns://192.0.2.1/a.example?type=MX",
+		"icmp://a.example":                  "icmp://a.example",
+	} {
+		require.Equal(t, want, probe.ConnectURL(target))
+	}
 }

@@ -50,7 +50,7 @@ func probeSilent(
 			time.Sleep(20 * time.Millisecond)
 		}
 		wait.Go(func() {
-			target := get(as(scheme, silent[i%len(silent)]) + "/")
+			target := get(hostile.As(scheme, silent[i%len(silent)]) + "/")
 			target.Timeout = timeout
 			result := prober.Probe(tb.Context(), target)
 			if result.Outcome.Good() {

@@ -60,15 +60,10 @@ func (f *fetch) refusedShake(ctx context.Context, hop *hop, answer *http.Respons
 	if v := f.understand(answer); v.outcome != "" {
 		return v
 	}
-	hop.enter(inBody)
 	var body bytes.Buffer
-	size, _, err := f.readBody(answer.Body, &body)
-	f.result.BodyBytes = &size
-	f.excerpt(&body)
-	if err != nil {
-		return bodyVerdict(ctx, err)
+	if _, v := f.take(ctx, hop, answer, &body); v.outcome != "" {
+		return v
 	}
-	hop.received()
 	f.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
 	return f.unmet
 }

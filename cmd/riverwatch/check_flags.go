@@ -106,14 +106,10 @@ func (r *flagReader) settings(f checkFlags) (settings probe.Settings) {
 	return settings
 }
 
-// checkedInstead is a URL that has a use for most flags, to check these where the one given is not valid.
-const checkedInstead = "https://example.com/"
-
 func (r *flagReader) target(f checkFlags, rawURL string, policy probe.Policy) probe.Target {
 	normal, err := probe.NormalizeURL(rawURL, policy)
 	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
 		r.refuse("url", inputErr.Code, inputErr.Message)
-		normal = checkedInstead
 	}
 	target := probe.Target{
 		URL: normal, Method: f.method, Timeout: f.timeout, AcceptedStatuses: f.statuses, RegexpInvert: f.regexpInvert,
@@ -130,7 +126,7 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy probe.Policy) pr
 	}
 	if f.method == "" {
 		target.Method = http.MethodGet
-		if f.data != "" && strings.HasPrefix(normal, "http") {
+		if f.data != "" && (normal == "" || strings.HasPrefix(normal, "http")) {
 			target.Method = http.MethodPost
 		}
 	}
@@ -222,7 +218,7 @@ func (r *flagReader) jsonPaths(list []string) (expectations []probe.JSONExpectat
 		expectation, err := parseJSONPath(item)
 		if err != nil {
 			r.refuse(fmt.Sprintf("json[%d].value", i), "flag_invalid", err.Error())
-			expectation = probe.JSONExpectation{Path: "$", Op: "exists"} // so that the others keep their places
+			expectation = probe.JSONExpectation{Path: "$", Op: probe.OpExists} // so that the others keep their places
 		}
 		expectations = append(expectations, expectation)
 	}

@@ -11,18 +11,18 @@ import (
 
 // jsonOps are the comparisons of --json-path; the longer ones come first.
 var jsonOps = []struct{ sign, op string }{
-	{"==", "equals"},
-	{"!=", "not_equals"},
-	{"<=", "less_or_equal"},
-	{">=", "greater_or_equal"},
-	{"<", "less"},
-	{">", "greater"},
+	{"==", probe.OpEquals},
+	{"!=", probe.OpNotEquals},
+	{"<=", probe.OpLessOrEqual},
+	{">=", probe.OpGreaterOrEqual},
+	{"<", probe.OpLess},
+	{">", probe.OpGreater},
 }
 
 // parseJSONPath reads a path that must exist, or a path, a comparison and a JSON value.
 func parseJSONPath(text string) (probe.JSONExpectation, error) {
 	path, sign, value := cutComparison(text)
-	e := probe.JSONExpectation{Path: strings.TrimSpace(path), Op: "exists"}
+	e := probe.JSONExpectation{Path: strings.TrimSpace(path), Op: probe.OpExists}
 	for _, one := range jsonOps {
 		if one.sign == sign {
 			e.Op = one.op

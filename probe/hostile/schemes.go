@@ -1,7 +1,6 @@
 package hostile
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,7 +11,7 @@ import (
 
 // Talk says something as soon as a client connects, then answers each line with answer, if it is not empty.
 func Talk(tb testing.TB, banner, answer string) string {
-	return as("tcp", serve(tb, func(conn *net.TCPConn) {
+	return As("tcp", serve(tb, func(conn *net.TCPConn) {
 		write(conn, []byte(banner))
 		heard := make([]byte, 4<<10)
 		for {
@@ -29,7 +28,7 @@ func Talk(tb testing.TB, banner, answer string) string {
 
 // HangsUpTCP says something and hangs up.
 func HangsUpTCP(tb testing.TB, banner string) string {
-	return as("tcp", serve(tb, func(conn *net.TCPConn) { write(conn, []byte(banner)) }))
+	return As("tcp", serve(tb, func(conn *net.TCPConn) { write(conn, []byte(banner)) }))
 }
 
 // GRPC answers health checks as the standard service does: of the services with the health that is given as a number,
@@ -40,7 +39,7 @@ func GRPC(tb testing.TB, health map[string]byte) string {
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
 	tb.Cleanup(server.Close)
-	return as("grpc", server.URL)
+	return As("grpc", server.URL)
 }
 
 func grpcHandler(health map[string]byte) http.Handler {
@@ -67,7 +66,8 @@ func grpcHandler(health map[string]byte) http.Handler {
 	})
 }
 
-// as gives a server's URL with another scheme, and without the path that some schemes do not have.
-func as(scheme, url string) string {
-	return fmt.Sprintf("%s://%s", scheme, strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/"))
+// As gives a server's URL with another scheme, and without the path that some schemes do not have.
+func As(scheme, url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	return scheme + "://" + strings.TrimSuffix(rest, "/")
 }
