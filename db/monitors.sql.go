@@ -10,6 +10,40 @@ import (
 	"time"
 )
 
+const countRoundMonitors = `-- name: CountRoundMonitors :one
+SELECT count(*)::integer FROM (
+    SELECT FROM monitors
+    WHERE
+        monitors.interval_seconds = $1 AND monitors.phase = $2
+        AND paused_at IS NULL AND deleted_at IS NULL
+        AND EXISTS (
+            SELECT 1 FROM monitor_schedules AS s
+            WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $3
+        )
+    LIMIT $4::integer
+) AS counted
+`
+
+type CountRoundMonitorsParams struct {
+	IntervalSeconds int
+	Phase           int
+	Slot            time.Time
+	AtMost          int
+}
+
+// CountRoundMonitors counts the active monitors to which a round is promised, up to a number.
+func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitorsParams) (int, error) {
+	row := q.db.QueryRow(ctx, countRoundMonitors,
+		arg.IntervalSeconds,
+		arg.Phase,
+		arg.Slot,
+		arg.AtMost,
+	)
+	var column_1 int
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const deleteMonitor = `-- name: DeleteMonitor :exec
 UPDATE monitors SET
     deleted_at = $1::timestamptz,
@@ -371,35 +405,23 @@ SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phas
 WHERE
     monitors.interval_seconds = $1 AND monitors.phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
-    AND id >= $3 AND id < $4
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
-        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $5
+        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $3
     )
 ORDER BY id
-LIMIT $6::integer
 `
 
 type ListRoundMonitorsParams struct {
 	IntervalSeconds int
 	Phase           int
-	SinceID         int64
-	UntilID         int64
 	Slot            time.Time
-	PageSize        int
 }
 
-// ListRoundMonitors gives the active monitors to which a round is promised, with ids from since_id until before until_id.
-// One that has just come from another schedule may have been scanned at this slot by that one.
+// ListRoundMonitors gives the active monitors to which a round is promised. One that has just come from another schedule
+// may have been scanned at this slot by that one.
 func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsParams) ([]Monitor, error) {
-	rows, err := q.db.Query(ctx, listRoundMonitors,
-		arg.IntervalSeconds,
-		arg.Phase,
-		arg.SinceID,
-		arg.UntilID,
-		arg.Slot,
-		arg.PageSize,
-	)
+	rows, err := q.db.Query(ctx, listRoundMonitors, arg.IntervalSeconds, arg.Phase, arg.Slot)
 	if err != nil {
 		return nil, err
 	}
@@ -499,7 +521,8 @@ type ListUnscannedRoundMonitorsParams struct {
 	Slot            time.Time
 }
 
-// ListUnscannedRoundMonitors is ListRoundMonitors without those that have a row for the slot.
+// ListUnscannedRoundMonitors is ListRoundMonitors with ids from since_id until before until_id, without those that have a
+// row for the slot.
 func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscannedRoundMonitorsParams) ([]Monitor, error) {
 	rows, err := q.db.Query(ctx, listUnscannedRoundMonitors,
 		arg.IntervalSeconds,

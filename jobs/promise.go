@@ -100,7 +100,7 @@ func (c changer) insertRounds(
 	}
 	rounds := make([]river.InsertManyParams, len(schedules))
 	for i, schedule := range schedules {
-		rounds[i] = roundJob(schedule, slots[schedule], slots[schedule])
+		rounds[i] = roundJob(schedule, slots[schedule])
 	}
 	results, err := c.queue.InsertManyTx(ctx, c.tx, rounds)
 	if err != nil {

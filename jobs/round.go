@@ -3,9 +3,9 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,8 +20,17 @@ import (
 	"riverwatch/uptime"
 )
 
-// A round with more monitors than this hands the others to sibling jobs, so that other workers share them.
-const roundSize = 500
+const (
+	// A round with more monitors than this hands the others to sibling jobs, so that other workers share them.
+	roundSize = 500
+	// So long before its slot a round may be found: River finds jobs of the future by asking, and the siblings of a round
+	// are found as late again. What the round scans is asked for at its slot.
+	roundLead = 500 * time.Millisecond
+	// A round that is found later than this is taken for one of many, which all waited for the same.
+	crowdedAfter = 5 * time.Second
+	// River leaves a job available that snoozes for less than 5 s. Others it wakes every 5 s, all at once.
+	snoozeStep = 4 * time.Second
+)
 
 // RoundArgs name the round of one interval and phase at one slot. They are unique for ever: a slot has at most one job.
 type RoundArgs struct {
@@ -56,11 +65,16 @@ func (a RoundArgs) schedule() uptime.Schedule {
 // part for ever, whoever asks: of so many consecutive ids with one interval, some roundSize have one phase.
 func (a RoundArgs) partWidth() int64 { return int64(roundSize) * int64(a.Interval) }
 
-// roundJob inserts the round of a slot, to start at an instant.
-func roundJob(schedule uptime.Schedule, slot, start time.Time) river.InsertManyParams {
+// roundJob inserts the round of a slot, to be on time.
+func roundJob(schedule uptime.Schedule, slot time.Time) river.InsertManyParams {
+	return roundJobAt(schedule, slot, slot.Add(-roundLead))
+}
+
+// roundJobAt inserts the round of a slot, to begin at an instant.
+func roundJobAt(schedule uptime.Schedule, slot, begin time.Time) river.InsertManyParams {
 	return river.InsertManyParams{
 		Args:       RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot},
-		InsertOpts: &river.InsertOpts{ScheduledAt: start},
+		InsertOpts: &river.InsertOpts{ScheduledAt: begin},
 	}
 }
 
@@ -71,50 +85,59 @@ type RoundWorker struct {
 	Scanner *Scanner
 }
 
-// Work scans the round's monitors, after it has made sure of the next round. A round that comes when its slot is no
-// longer the present one scans nothing, and declares what was missed.
+// Work scans the round's monitors at its slot, after it has made sure of the next round. A round that comes when its slot
+// is no longer the present one scans nothing, and declares what was missed.
 func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error {
-	s := w.Scanner
+	s, schedule := w.Scanner, job.Args.schedule()
 	now, err := s.nowFor(ctx, job.Args)
 	if err != nil {
 		return err
 	}
-	if job.Args.schedule().SlotAt(now).After(job.Args.Slot) {
+	if schedule.SlotAt(now).After(job.Args.Slot) {
 		return s.declareMissed(ctx, job, now)
 	}
+	if until := deferredUntil(job, now); until.After(now) {
+		err := river.RecordOutput(ctx, deferredOutput{until})
+		return errors.Join(err, river.JobSnooze(min(until.Sub(now), snoozeStep)))
+	}
+	early := job.Args.Slot.Sub(now)
+	if early > roundLead { // the database's clock was ahead for a moment
+		return river.JobSnooze(early - roundLead)
+	}
 
-	monitors, err := s.beginRound(ctx, job)
+	slot := time.After(early)
+	part, err := s.beginRound(ctx, job)
 	if err != nil {
 		return err
 	}
-	if again(job) {
-		if monitors, err = s.withoutUnsafe(ctx, job, monitors); err != nil {
-			return err
-		}
+	select {
+	case <-slot:
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // of River
 	}
-	withSecrets, err := s.withSecrets(ctx, monitors...)
+	monitors, err := s.load(ctx, job, part)
 	if err != nil {
 		return err
 	}
-	output, err := s.scanAll(ctx, job.Args, withSecrets)
+	output, err := s.scanAll(ctx, job.Args, monitors)
 	return errors.Join(err, river.RecordOutput(ctx, output))
 }
 
-// nowFor gives the time at which a round is judged. That is the time of this process, unless by it the slot is not the
-// present one. Then one of two clocks may be wrong, ours or that of the database, which found the round due: believed is
-// the earlier one at which the slot has come. So a process whose clock is an hour ahead declares no hour as missed that
-// is still to come; and if it is the database's clock that has jumped, its slots are left out, instead of scanned in a
-// burst.
+// nowFor gives the time at which a round is judged. That is the time of this process, unless by it the slot is neither
+// the present one nor about to come. Then one of two clocks may be wrong, ours or that of the database, which found the
+// round due: believed is the earlier one at which the round is due. So a process whose clock is an hour ahead declares
+// no hour as missed that is still to come; and if it is the database's clock that has jumped, its slots are left out,
+// instead of scanned in a burst.
 func (s *Scanner) nowFor(ctx context.Context, args RoundArgs) (time.Time, error) {
-	now := s.Now()
-	if args.schedule().SlotAt(now).Equal(args.Slot) {
+	now, due := s.Now(), args.Slot.Add(-roundLead)
+	if !now.Before(due) && now.Before(args.schedule().Next(args.Slot)) {
 		return now, nil
 	}
 	theirs, err := db.New(s.Conn).DatabaseNow(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("ask the database for the time: %w", err)
 	}
-	if now.Before(args.Slot) || !theirs.Before(args.Slot) && theirs.Before(now) {
+	if now.Before(due) || !theirs.Before(due) && theirs.Before(now) {
 		return theirs, nil
 	}
 	return now, nil
@@ -124,81 +147,94 @@ func (s *Scanner) nowFor(ctx context.Context, args RoundArgs) (time.Time, error)
 // handed a part to it.
 func again(job *river.Job[RoundArgs]) bool { return job.Attempt > 1 || job.Args.Again != "" }
 
-// beginRound gives the monitors to scan. In the same transaction it inserts the successor, so that from here on this
-// worker may die: only this slot is at stake. Without an active monitor the chain of rounds ends.
-func (s *Scanner) beginRound(ctx context.Context, job *river.Job[RoundArgs]) (monitors []db.Monitor, err error) {
+// whole says that a round scans all of its monitors itself, in place of the number of a part.
+const whole = -1
+
+// beginRound makes sure of what follows, and gives the part of the round that this job scans. From here on this worker
+// may die: only this slot is at stake. Nobody is promised this slot any more; whose promise is withdrawn before it comes
+// is not scanned. Without an active monitor the chain of rounds ends.
+func (s *Scanner) beginRound(ctx context.Context, job *river.Job[RoundArgs]) (part int64, err error) {
 	args := job.Args
+	if args.Part != 0 {
+		return args.Part, nil
+	}
 	err = inTx(ctx, s.Conn, func(tx pgx.Tx) error {
 		queries := db.New(tx)
-		if args.Part != 0 {
-			monitors, err = unscanned(ctx, queries, args)
-			return err
-		}
-
 		// Whoever promises this slot now is waited for, and his monitor is seen.
 		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
-		var parts []int64
-		if monitors, parts, err = shareOut(ctx, queries, job); err != nil || len(monitors)+len(parts) == 0 {
+		monitors, parts, err := shareOut(ctx, queries, job)
+		if err != nil || monitors == 0 {
 			return err
+		}
+		if parts == nil {
+			part = whole
 		}
 		return s.insertFollowers(ctx, tx, job, parts)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("begin the round: %w", err)
+		return 0, fmt.Errorf("begin the round: %w", err)
 	}
-	return monitors, nil
+	return part, nil
 }
 
-// shareOut gives the monitors that the round scans itself, and the parts in which it has monitors, if it hands any out.
+// shareOut counts the monitors of a round as far as that matters, and gives the parts that they are in, if it is shared.
 //
 // A second attempt always goes by parts, and asks for those without a row: whether the first one scanned all monitors
 // itself or handed parts out, no monitor is then scanned by two.
-func shareOut(
-	ctx context.Context, queries *db.Queries, job *river.Job[RoundArgs],
-) (monitors []db.Monitor, parts []int64, err error) {
+func shareOut(ctx context.Context, queries *db.Queries, job *river.Job[RoundArgs]) (monitors int, parts []int64, err error) {
 	args := job.Args
-	round := db.ListRoundMonitorsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot, SinceID: 0, UntilID: math.MaxInt64,
-		PageSize: roundSize + 1,
+	monitors, err = queries.CountRoundMonitors(ctx, db.CountRoundMonitorsParams{
+		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot, AtMost: roundSize + 1,
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("count monitors: %w", err)
 	}
-	if job.Attempt == 1 {
-		if monitors, err = queries.ListRoundMonitors(ctx, round); err != nil {
-			return nil, nil, fmt.Errorf("list monitors: %w", err)
-		}
-		if len(monitors) <= roundSize {
-			return monitors, nil, nil
-		}
+	if job.Attempt == 1 && monitors <= roundSize {
+		return monitors, nil, nil
 	}
-
 	parts, err = queries.ListRoundParts(ctx, db.ListRoundPartsParams{
 		IntervalSeconds: args.Interval, Phase: args.Phase, PartWidth: args.partWidth(),
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("list parts: %w", err)
+		return 0, nil, fmt.Errorf("list parts: %w", err)
 	}
-	monitors, err = unscanned(ctx, queries, args)
-	return monitors, parts, err
+	return monitors, parts, nil
 }
 
-// unscanned gives the monitors of the part that have no row for the slot.
-func unscanned(ctx context.Context, queries *db.Queries, args RoundArgs) ([]db.Monitor, error) {
-	monitors, err := queries.ListUnscannedRoundMonitors(ctx, db.ListUnscannedRoundMonitorsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
-		SinceID: args.Part * args.partWidth(), UntilID: (args.Part + 1) * args.partWidth(),
-	})
+// load gives the monitors to scan, with their secrets.
+func (s *Scanner) load(ctx context.Context, job *river.Job[RoundArgs], part int64) ([]watched, error) {
+	monitors, err := s.listMonitors(ctx, job.Args, part)
 	if err != nil {
-		return nil, fmt.Errorf("list monitors without a row: %w", err)
+		return nil, fmt.Errorf("list monitors: %w", err)
 	}
-	return monitors, nil
+	if again(job) {
+		if monitors, err = s.withoutUnsafe(ctx, job, monitors); err != nil {
+			return nil, err
+		}
+	}
+	return s.withSecrets(ctx, monitors...)
+}
+
+func (s *Scanner) listMonitors(ctx context.Context, args RoundArgs, part int64) ([]db.Monitor, error) {
+	queries := db.New(s.Conn)
+	if part == whole {
+		return queries.ListRoundMonitors(ctx, db.ListRoundMonitorsParams{
+			IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+		})
+	}
+	return queries.ListUnscannedRoundMonitors(ctx, db.ListUnscannedRoundMonitorsParams{
+		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+		SinceID: part * args.partWidth(), UntilID: (part + 1) * args.partWidth(),
+	})
 }
 
 // insertFollowers inserts the round of the next slot, and the siblings that scan the other parts of this one.
 func (s *Scanner) insertFollowers(ctx context.Context, tx pgx.Tx, job *river.Job[RoundArgs], parts []int64) error {
 	args := job.Args
 	next := args.schedule().Next(args.Slot)
-	followers := []river.InsertManyParams{roundJob(args.schedule(), next, next)}
+	followers := []river.InsertManyParams{roundJob(args.schedule(), next)}
 	for _, part := range parts {
 		if part != 0 {
 			sibling := args
@@ -243,16 +279,15 @@ func isSafe(monitor db.Monitor) bool {
 }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on: at the
-// present slot, in a moment. Many chains wake together when the service was down, hence the moment.
+// present slot, in a moment, as many chains wake together when the service was down.
 func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], now time.Time) error {
 	args, schedule := job.Args, job.Args.schedule()
 	present := schedule.SlotAt(now)
 	to, reason := schedule.Previous(present), gapServiceDown
-	successor := roundJob(schedule, present, now.Add(moment(schedule, now)))
+	successor := roundJobAt(schedule, present, now.Add(moment(schedule, args.Slot, now)))
 	if job.Attempt > 1 || args.Part != 0 { // the chain has most likely gone on without this one
 		to, reason = args.Slot, whyAgain(job)
-		next := schedule.Next(args.Slot)
-		successor = roundJob(schedule, next, next)
+		successor = roundJob(schedule, schedule.Next(args.Slot))
 	}
 
 	declared := false
@@ -274,10 +309,30 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 	return river.RecordOutput(ctx, map[string]any{"gap": reason, "from_slot": args.Slot, "to_slot": to})
 }
 
-// moment spreads chains that wake together over 10 s, but not past the middle of what is left of the slot.
-func moment(schedule uptime.Schedule, now time.Time) time.Duration {
-	left := schedule.SlotAfter(now).Sub(now)
-	return min(time.Duration(schedule.Phase%10)*time.Second, left/2)
+// deferredOutput is what River keeps with a round that waits, and River UI shows.
+type deferredOutput struct {
+	DeferredUntil time.Time `json:"deferred_until"`
+}
+
+// deferredUntil gives the instant until which a round waits that was found late; zero: it was not.
+func deferredUntil(job *river.Job[RoundArgs], now time.Time) time.Time {
+	var noted deferredOutput
+	if err := json.Unmarshal(job.Output(), &noted); err == nil && !noted.DeferredUntil.IsZero() {
+		return noted.DeferredUntil
+	}
+	if job.Attempt > 1 || now.Sub(job.ScheduledAt) <= crowdedAfter {
+		return time.Time{}
+	}
+	return now.Add(moment(job.Args.schedule(), job.Args.Slot, now))
+}
+
+// moment spreads rounds that wake together, because the database or all workers were away: one waits for as long again as
+// it is late already, but is due before its next slot, and within a minute. The requests of rounds that were late by up
+// to d are then spread over d, and those of a whole fleet of one interval over three quarters of it.
+func moment(schedule uptime.Schedule, slot, now time.Time) time.Duration {
+	left := float64(schedule.SlotAfter(now).Sub(now))
+	share := min(0.75, float64(time.Minute)/float64(schedule.Interval)/float64(time.Second))
+	return min(now.Sub(slot), time.Duration(left*share))
 }
 
 // whyAgain says why a job runs again: River notes it when it takes a job from a worker that has not been heard of.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,17 +65,24 @@ func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []watche
 	defer cancel()
 
 	var open sync.WaitGroup
-	ticker := time.NewTicker(startTick)
-	defer ticker.Stop()
-	for starts := range slices.Chunk(monitors, startGroup) {
-		for _, monitor := range starts {
-			open.Go(func() { s.scanOne(ctx, startCtx, monitor, args.Slot, &t) })
-		}
-		<-ticker.C
-	}
+	inGroups(monitors, func(monitor watched) {
+		open.Go(func() { s.scanOne(ctx, startCtx, monitor, args.Slot, &t) })
+	})
 	open.Wait()
 
 	return t.output, s.declareAll(ctx, args, &t)
+}
+
+// inGroups starts scans, a group with each tick.
+func inGroups(monitors []watched, start func(watched)) {
+	ticker := time.NewTicker(startTick)
+	defer ticker.Stop()
+	for i, monitor := range monitors {
+		if i > 0 && i%startGroup == 0 {
+			<-ticker.C
+		}
+		start(monitor)
+	}
 }
 
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it.

@@ -104,8 +104,7 @@ func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *te
 	rounds := make([]river.InsertManyParams, len(chains))
 	for i, chain := range chains {
 		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, Phase: chain.Phase}
-		next := schedule.SlotAfter(now)
-		rounds[i] = roundJob(schedule, next, next)
+		rounds[i] = roundJob(schedule, schedule.SlotAfter(now))
 	}
 	results, err := w.Queue.InsertMany(ctx, rounds)
 	if err != nil {

@@ -102,22 +102,35 @@ WHERE
 ORDER BY monitors.name, monitors.id
 LIMIT @page_size::integer;
 
--- ListRoundMonitors gives the active monitors to which a round is promised, with ids from since_id until before until_id.
--- One that has just come from another schedule may have been scanned at this slot by that one.
+-- CountRoundMonitors counts the active monitors to which a round is promised, up to a number.
+-- name: CountRoundMonitors :one
+SELECT count(*)::integer FROM (
+    SELECT FROM monitors
+    WHERE
+        monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+        AND paused_at IS NULL AND deleted_at IS NULL
+        AND EXISTS (
+            SELECT 1 FROM monitor_schedules AS s
+            WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
+        )
+    LIMIT @at_most::integer
+) AS counted;
+
+-- ListRoundMonitors gives the active monitors to which a round is promised. One that has just come from another schedule
+-- may have been scanned at this slot by that one.
 -- name: ListRoundMonitors :many
 SELECT * FROM monitors
 WHERE
     monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
     AND paused_at IS NULL AND deleted_at IS NULL
-    AND id >= @since_id AND id < @until_id
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
         WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
     )
-ORDER BY id
-LIMIT @page_size::integer;
+ORDER BY id;
 
--- ListUnscannedRoundMonitors is ListRoundMonitors without those that have a row for the slot.
+-- ListUnscannedRoundMonitors is ListRoundMonitors with ids from since_id until before until_id, without those that have a
+-- row for the slot.
 -- name: ListUnscannedRoundMonitors :many
 SELECT * FROM monitors
 WHERE

@@ -1,0 +1,50 @@
+package jobs
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/uptime"
+)
+
+func TestStartsComeInGroups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin, starts := time.Now(), map[time.Duration]int{}
+		inGroups(make([]watched, 250), func(watched) { starts[time.Since(begin)]++ })
+		require.Equal(t, map[time.Duration]int{0: 100, 20 * time.Millisecond: 100, 40 * time.Millisecond: 50}, starts)
+	})
+}
+
+// A fleet that wakes together is spread, and each of its rounds begins before its next slot, within a minute.
+func TestMoment(t *testing.T) {
+	t.Parallel()
+	for _, away := range []time.Duration{6 * time.Second, 20 * time.Second, 50 * time.Second, time.Hour} {
+		for _, interval := range []int{10, 60, 300, 3600} {
+			now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+			perSecond, waiting := map[time.Duration]int{}, 0
+			for phase := range interval {
+				schedule := uptime.Schedule{Interval: interval, Phase: phase}
+				slot := schedule.SlotAfter(now.Add(-away))
+				if slot.After(now) {
+					continue // was not due while the fleet was away
+				}
+				waiting++
+				wait := moment(schedule, slot, now)
+				require.LessOrEqual(t, wait, time.Minute)
+				require.Less(t, wait, schedule.SlotAfter(now).Sub(now))
+				perSecond[wait.Truncate(time.Second)]++
+			}
+			most := 0
+			for _, n := range perSecond {
+				most = max(most, n)
+			}
+			// Besides those that are due, one of this interval and phase a second.
+			within := min(away, 45*time.Second, time.Duration(interval)*3/4*time.Second)
+			require.LessOrEqual(t, most, 2+2*waiting*int(time.Second)/int(within), "%s away, every %d s", away, interval)
+		}
+	}
+}
