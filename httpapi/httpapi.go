@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"riverwatch/jobs"
 	"riverwatch/probe"
@@ -37,6 +38,7 @@ type Config struct {
 	Version string       // of the program, for the OpenAPI document
 	Now     func() time.Time
 	Logger  *slog.Logger
+	Traces  trace.TracerProvider // nil: none
 }
 
 type api struct {
@@ -48,7 +50,7 @@ type api struct {
 func New(config Config) http.Handler {
 	setUpLibraries()
 
-	router := newRouter(config.Logger)
+	router := newRouter(config.Logger, config.Traces)
 	document := huma.DefaultConfig("Riverwatch", config.Version)
 	document.Info.Description = "Watches URLs: on time, from as many workers as it takes, each result a row in your Postgres."
 	document.DocsPath, document.SchemasPath = "", "" // served by docs.go; schemas are in the document

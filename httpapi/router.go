@@ -6,16 +6,24 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
+	"go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // newRouter makes the router with what holds for every route.
-func newRouter(logger *slog.Logger) *gin.Engine {
+func newRouter(logger *slog.Logger, traces trace.TracerProvider) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
 	_ = router.SetTrustedProxies(nil) // fails on a bad address only
+	if traces != nil {
+		router.Use(traceCalls(traces))
+	}
 	router.Use(
 		gin.CustomRecoveryWithWriter(io.Discard, recovered(logger)),
 		setHeaders,
@@ -28,6 +36,17 @@ func newRouter(logger *slog.Logger) *gin.Engine {
 		abort(c, problemOf(http.StatusMethodNotAllowed, "method_not_allowed", "This path does not take this method. /docs lists those it does."))
 	})
 	return router
+}
+
+// traceCalls makes a span of each API call, as part of its caller's trace if it names one. Health and documentation have
+// none. It comes before what recovers from panics, lest it miss the answer of 500.
+func traceCalls(traces trace.TracerProvider) gin.HandlerFunc {
+	return otelgin.Middleware("",
+		otelgin.WithTracerProvider(traces),
+		otelgin.WithMeterProvider(noop.NewMeterProvider()), // our metrics are Prometheus's
+		otelgin.WithPropagators(propagation.TraceContext{}),
+		otelgin.WithFilter(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/") }),
+	)
 }
 
 func recovered(logger *slog.Logger) gin.RecoveryFunc {

@@ -71,20 +71,27 @@ func (m *Metrics) recorded(scan db.Scan) {
 	if scan.Reason == ReasonRound {
 		m.lateness.Observe(float64(scan.LateMS) / 1000)
 	}
-	for _, phase := range []struct {
-		name string
-		us   *int
-	}{
+	for _, phase := range phasesOf(&scan) {
+		if phase.us != nil {
+			m.probe.WithLabelValues(phase.name).Observe(float64(*phase.us) / 1e6)
+		}
+	}
+}
+
+// phase is how long a part of a probe took; nil: it was not measured.
+type phase struct {
+	name string
+	us   *int
+}
+
+func phasesOf(scan *db.Scan) [6]phase {
+	return [...]phase{
 		{"dns", scan.DNSUS},
 		{"connect", scan.ConnectUS},
 		{"tls", scan.TLSUS},
 		{"wait", scan.WaitUS},
 		{"transfer", scan.TransferUS},
 		{"total", &scan.TotalUS},
-	} {
-		if phase.us != nil {
-			m.probe.WithLabelValues(phase.name).Observe(float64(*phase.us) / 1e6)
-		}
 	}
 }
 

@@ -45,10 +45,11 @@ const (
 )
 
 // NewQueue makes a client that inserts jobs and works none: it is never River's leader.
-func NewQueue(pool *pgxpool.Pool, logger *slog.Logger) (Queue, error) {
+func NewQueue(pool *pgxpool.Pool, logger *slog.Logger, middleware ...rivertype.Middleware) (Queue, error) {
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
-		Logger: logger,
-		Hooks:  []rivertype.Hook{&startOnTime{}},
+		Logger:     logger,
+		Hooks:      []rivertype.Hook{&startOnTime{}},
+		Middleware: middleware,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the queue: %w", err)
@@ -79,6 +80,7 @@ func Start(
 		Logger:                      logger,
 		Workers:                     workers,
 		Hooks:                       []rivertype.Hook{&startOnTime{}},
+		Middleware:                  scanner.Recorder.Traces.Middleware(),
 		JobTimeout:                  jobTimeout,
 		RescueStuckJobsAfter:        rescueAfter,
 		CompletedJobRetentionPeriod: completedFor,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/trace"
 
 	"riverwatch/db"
 	"riverwatch/uptime"
@@ -29,6 +30,8 @@ const (
 // rows, judges those that were really inserted, and writes the states that changed with the jobs that follow from them.
 // So states always agree with the log, and a scan that comes twice is judged once.
 type Recorder struct {
+	Traces *Traces // to be set before Run; nil: none
+
 	conn    db.Conn
 	queue   Queue
 	metrics *Metrics
@@ -45,6 +48,7 @@ type Recorder struct {
 type record struct {
 	scan        db.Scan
 	certificate *x509.Certificate // that the target showed; nil: none
+	probe       trace.Span        // nil without Traces
 	done        chan error        // buffered: nobody need wait
 }
 
@@ -69,7 +73,7 @@ var (
 // error the row is not there, or, when the recorder was closed meanwhile, may be. It is for the caller to account for
 // it then.
 func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.Certificate) error {
-	rec := &record{scan: scan, certificate: certificate, done: make(chan error, 1)}
+	rec := &record{scan: scan, certificate: certificate, probe: r.Traces.probeOf(ctx), done: make(chan error, 1)}
 	select {
 	case r.records <- rec:
 	case <-ctx.Done():
@@ -147,6 +151,7 @@ func (r *Recorder) left() []*record {
 func (r *Recorder) writeAll(ctx context.Context, batch []*record) {
 	start := r.now()
 	r.metrics.recorderQueue.Set(float64(len(r.records)))
+	ctx, span := r.Traces.startRecord(ctx, batch)
 	err := r.write(ctx, batch, copyScans)
 	if err != nil && db.TroubleOf(err) != db.TroubleAway {
 		// One of them is there already, or cannot be encoded, which COPY reports as a statement that was cancelled.
@@ -154,6 +159,7 @@ func (r *Recorder) writeAll(ctx context.Context, batch []*record) {
 	}
 	for try := 1; err != nil; try++ {
 		if trouble := db.TroubleOf(err); trouble != db.TroubleAway && trouble != db.TroubleRetry {
+			endRecord(span, err)
 			r.divide(ctx, batch, err)
 			return
 		}
@@ -163,6 +169,7 @@ func (r *Recorder) writeAll(ctx context.Context, batch []*record) {
 		}
 		err = r.write(ctx, batch, insertNewScans) // the commit may have come through before the error did
 	}
+	endRecord(span, err)
 	for _, rec := range batch {
 		if err == nil {
 			r.metrics.recorded(rec.scan)

@@ -62,12 +62,15 @@ func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func()
 
 // scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
 func (s *Scanner) scan(ctx context.Context, monitor watched, slot time.Time, reason string) (uptime.Outcome, error) {
+	ctx, span := s.Recorder.Traces.startProbe(ctx)
 	result := s.probe(ctx, ConfigOf(monitor.Monitor, monitor.secrets).Target())
 	result = s.Recorder.blindness.scanned(monitor.Monitor, result)
+	scan := s.scanOf(monitor.Monitor, slot, reason, result)
+	endProbe(span, scan)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := s.Recorder.Record(ctx, s.scanOf(monitor.Monitor, slot, reason, result), result.Certificate); err != nil {
+	if err := s.Recorder.Record(ctx, scan, result.Certificate); err != nil {
 		return "", err
 	}
 	return result.Outcome, nil

@@ -38,6 +38,12 @@ type config struct {
 	LogChunk      duration       `env:"RIVERWATCH_LOG_CHUNK" envDefault:"6h"`
 	LogLevel      slog.Level     `env:"RIVERWATCH_LOG_LEVEL" envDefault:"info"`
 
+	// OpenTelemetry's own, as far as they say whether there are traces and where these go. The rest the SDK reads itself.
+	OTLPEndpoint   string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
+	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
+	TracesExporter string `env:"OTEL_TRACES_EXPORTER"`
+	OTelDisabled   string `env:"OTEL_SDK_DISABLED"`
+
 	KubernetesHost string `env:"KUBERNETES_SERVICE_HOST"` // set by Kubernetes in every pod
 }
 
@@ -193,6 +199,10 @@ func (c config) check(parseErrors []error) (errs []error) {
 	if _, err := netip.ParseAddrPort(c.MetricsListen); err != nil && c.MetricsListen != "off" {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_METRICS_LISTEN: %q: accepted is an address and a port such as %s, or off",
 			c.MetricsListen, defaultMetricsListen))
+	}
+	if endpoint := c.tracesEndpoint(); endpoint != "" && !isHTTP(endpoint) {
+		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "+
+			"accepted is a URL of OTLP over HTTP such as http://127.0.0.1:4318"))
 	}
 	if chunk := time.Duration(c.LogChunk); chunk < time.Hour || chunk > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_LOG_CHUNK: %s: accepted is 1h to 720h", chunk))

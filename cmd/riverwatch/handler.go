@@ -30,6 +30,7 @@ func (s *server) handler(ctx context.Context) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", httpapi.New(httpapi.Config{
 		Pool: s.pool, Queue: s.queue, Policy: s.policy, Version: version, Now: time.Now, Logger: s.logger,
+		Traces: s.traces,
 	}))
 	mux.Handle("/river/", framesRefused(ui))
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))

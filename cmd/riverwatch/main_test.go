@@ -150,7 +150,7 @@ func TestSettings(t *testing.T) {
 	t.Run("MustBeWithinTheirRanges", func(t *testing.T) {
 		t.Parallel()
 		wrong := map[string]string{
-			"DATABASE_URL": "postgres://u@h:port/d", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
+			"DATABASE_URL": "postgres://u@h:port/d", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector:4318", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
 			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609",
 			"RIVERWATCH_CONTACT": "https://example.com/\nX-Injected: 1",
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db"
@@ -30,6 +31,8 @@ const (
 	recordTimeout = 2 * time.Second
 	// …and whatever is left, such as an answer to a slow client, has so long.
 	closeTimeout = 2 * time.Second
+	// Last come the traces that are not sent yet.
+	flushTimeout = 900 * time.Millisecond
 	// How often to look whether the database is there, with our schema.
 	schemaTick = 2 * time.Second
 )
@@ -100,12 +103,17 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 			return err
 		}
 	}
-	queue, err := jobs.NewQueue(pool, p.logger(max(config.LogLevel, slog.LevelWarn)))
+	traces, flush, err := startTraces(ctx, config, logger)
+	if err != nil {
+		return err
+	}
+	defer flush()
+	queue, err := jobs.NewQueue(pool, p.logger(max(config.LogLevel, slog.LevelWarn)), jobs.NewTraces(traces).Middleware()...)
 	if err != nil {
 		return err
 	}
 
-	s := &server{program: p, config: config, pool: pool, queue: queue, logger: logger}
+	s := &server{program: p, config: config, pool: pool, queue: queue, logger: logger, traces: traces}
 	s.registry = s.newRegistry()
 	own := config.Listen
 	if roles.answers {
@@ -145,6 +153,7 @@ type server struct {
 	logger    *slog.Logger
 	listener  net.Listener // nil if it answers nothing
 	registry  *prometheus.Registry
+	traces    trace.TracerProvider // nil: none
 }
 
 // logger logs as JSON, which escapes what strangers may have put into a value.
@@ -209,6 +218,7 @@ func (s *server) scan(ctx context.Context) error {
 		return nil // ctx is done before there was anything to do
 	}
 	recorder := jobs.NewRecorder(s.pool, s.queue, jobs.NewMetrics(s.registry), time.Now, s.logger)
+	recorder.Traces = jobs.NewTraces(s.traces)
 	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan struct{})
 	go func() {
