@@ -193,7 +193,7 @@ func (b *bench) fetchBare(ctx context.Context, urls []string, rate float64, dura
 	return result, nil
 }
 
-// together adds up runs of the bare loop.
+// together adds up runs of the bare loop; of their percentiles it gives the mean.
 func together(runs ...floorResult) (sum floorResult) {
 	var cpu, targetCPU float64
 	for _, run := range runs {
@@ -201,6 +201,9 @@ func together(runs ...floorResult) (sum floorResult) {
 		sum.Failed += run.Failed
 		sum.Seconds += run.Seconds
 		sum.PeakMemory = max(sum.PeakMemory, run.PeakMemory)
+		sum.Latency.P50 += run.Latency.P50 / float64(len(runs))
+		sum.Latency.P99 += run.Latency.P99 / float64(len(runs))
+		sum.Latency.Max = max(sum.Latency.Max, run.Latency.Max)
 		cpu += run.CPUMicros * float64(run.Fetches)
 		targetCPU += run.TargetCPU * float64(run.Fetches)
 	}

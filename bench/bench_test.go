@@ -61,9 +61,9 @@ func TestPercentile(t *testing.T) {
 	for i := range hundred {
 		hundred[i] = time.Duration(i+1) * time.Millisecond
 	}
-	require.Equal(t, lateness{P50: 50, P99: 99, Max: 100}, latenessOf(hundred))
-	require.Equal(t, lateness{P50: 7, P99: 7, Max: 7}, latenessOf([]time.Duration{7 * time.Millisecond}))
-	require.Zero(t, latenessOf(nil))
+	require.Equal(t, percentiles{P50: 50, P99: 99, Max: 100}, percentilesOf(hundred))
+	require.Equal(t, percentiles{P50: 7, P99: 7, Max: 7}, percentilesOf([]time.Duration{7 * time.Millisecond}))
+	require.Zero(t, percentilesOf(nil))
 	require.Equal(t, 2*time.Second, percentile([]time.Duration{time.Second, 2 * time.Second}, 50.1))
 }
 
@@ -121,7 +121,7 @@ func TestViewOf(t *testing.T) {
 	ask(7, 5*time.Second)                     // no monitor
 
 	require.Equal(t, targetView{
-		Requests: 3, Twice: 1, Busiest: 2, Lateness: lateness{P50: 30, P99: 1000, Max: 1000},
+		Requests: 3, Twice: 1, Busiest: 2, Lateness: percentiles{P50: 30, P99: 1000, Max: 1000},
 	}, viewOf(l, schedules, from, from.Add(10*time.Second)))
 }
 

@@ -30,6 +30,8 @@ type floorResult struct {
 	PeakMemory  int64   `json:"peak_memory_bytes"`
 	PerSecond   float64 `json:"per_second"`
 	FailedFirst string  `json:"failed_first,omitempty"`
+
+	Latency percentiles `json:"latency"`
 }
 
 // A floor is the bare loop: it fetches URLs on fresh connections, and does nothing else.
@@ -40,6 +42,9 @@ type floor struct {
 	failed  atomic.Int64
 	first   sync.Once
 	why     string
+
+	mu        sync.Mutex
+	latencies []time.Duration
 }
 
 // runFloor is the part of the child process: it reads URLs, a line each, fetches them, and prints a floorResult.
@@ -118,12 +123,16 @@ func (f *floor) flatOut(ctx context.Context, open int, duration time.Duration) {
 }
 
 func (f *floor) fetch(ctx context.Context, url string) {
+	start := time.Now()
 	if err := f.get(ctx, url); err != nil {
 		f.failed.Add(1)
 		f.first.Do(func() { f.why = err.Error() })
 		return
 	}
 	f.fetches.Add(1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.latencies = append(f.latencies, time.Since(start))
 }
 
 func (f *floor) get(ctx context.Context, url string) error {
@@ -147,7 +156,7 @@ func (f *floor) tell(stdout io.Writer, cpu, took time.Duration) error {
 	err := json.NewEncoder(stdout).Encode(floorResult{
 		Fetches: fetches, Failed: int(f.failed.Load()), Seconds: took.Seconds(), FailedFirst: f.why,
 		CPUMicros: microsecondsPer(cpu, fetches), PerSecond: float64(fetches) / took.Seconds(),
-		PeakMemory: memoryOf(os.Getpid()).peak,
+		PeakMemory: memoryOf(os.Getpid()).peak, Latency: percentilesOf(f.latencies),
 	})
 	if err != nil {
 		return fmt.Errorf("tell what it cost: %w", err)

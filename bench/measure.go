@@ -26,8 +26,9 @@ type measurement struct {
 	Achieved float64 `json:"achieved_per_second"` // scans recorded
 	Coverage float64 `json:"coverage"`            // of the slots that were due, those with a scan
 
-	Lateness lateness   `json:"lateness"` // as the log has it
-	Seen     targetView `json:"seen_by_target"`
+	Lateness percentiles `json:"lateness"` // as the log has it
+	Latency  percentiles `json:"latency"`  // of a probe, as the log has it
+	Seen     targetView  `json:"seen_by_target"`
 
 	WorkersCPU  float64 `json:"workers_cpu_us"` // for each recorded scan, as all below
 	PostgresCPU float64 `json:"postgres_cpu_us"`
@@ -125,7 +126,10 @@ func (f *fleet) read(ctx context.Context, m *measurement, from, until time.Time)
 	m.Demanded = float64(m.Due) / m.Seconds
 	m.Achieved = float64(m.Recorded) / m.Seconds
 	m.Coverage = per(m.Recorded, m.Due)
-	if m.Lateness, err = f.lateness(ctx, from, until); err != nil {
+	if m.Lateness, err = f.percentiles(ctx, latenessSQL, from, until); err != nil {
+		return err
+	}
+	if m.Latency, err = f.percentiles(ctx, latencySQL, from, until); err != nil {
 		return err
 	}
 	if m.RowBytes, err = f.rowBytes(ctx); err != nil {
@@ -181,16 +185,20 @@ func (f *fleet) awaitAccount(ctx context.Context, from, until time.Time) (a acco
 	}
 }
 
-//go:embed sql/lateness.sql
-var latenessSQL string
+var (
+	//go:embed sql/lateness.sql
+	latenessSQL string
+	//go:embed sql/latency.sql
+	latencySQL string
+)
 
-func (f *fleet) lateness(ctx context.Context, from, until time.Time) (lateness, error) {
-	rows, _ := f.conn.Query(ctx, latenessSQL, from, until)
-	late, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[lateness])
+func (f *fleet) percentiles(ctx context.Context, sql string, from, until time.Time) (percentiles, error) {
+	rows, _ := f.conn.Query(ctx, sql, from, until)
+	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[percentiles])
 	if err != nil {
-		return late, fmt.Errorf("read lateness: %w", err)
+		return p, fmt.Errorf("read percentiles of the log: %w", err)
 	}
-	return late, nil
+	return p, nil
 }
 
 //go:embed sql/log_size.sql
@@ -207,10 +215,10 @@ func (f *fleet) rowBytes(ctx context.Context) (float64, error) {
 
 // A targetView is what the target saw of the slots of a window.
 type targetView struct {
-	Requests int      `json:"requests"`
-	Twice    int      `json:"requests_beyond_the_first_of_a_slot"`
-	Busiest  int      `json:"most_requests_in_a_second"`
-	Lateness lateness `json:"lateness"` // when a request had been read, minus its slot
+	Requests int         `json:"requests"`
+	Twice    int         `json:"requests_beyond_the_first_of_a_slot"`
+	Busiest  int         `json:"most_requests_in_a_second"`
+	Lateness percentiles `json:"lateness"` // when a request had been read, minus its slot
 }
 
 func viewOf(ledger ledger, schedules map[key]uptime.Schedule, from, until time.Time) (v targetView) {
@@ -232,7 +240,7 @@ func viewOf(ledger ledger, schedules map[key]uptime.Schedule, from, until time.T
 		bySecond[at.Unix()]++
 	}
 	slices.Sort(asked)
-	v = targetView{Requests: len(asked), Twice: len(asked) - len(slices.Compact(asked)), Lateness: latenessOf(late)}
+	v = targetView{Requests: len(asked), Twice: len(asked) - len(slices.Compact(asked)), Lateness: percentilesOf(late)}
 	for _, count := range bySecond {
 		v.Busiest = max(v.Busiest, count)
 	}

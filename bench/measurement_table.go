@@ -8,6 +8,7 @@ import (
 // The rows beside which others put theirs.
 const (
 	rowAchieved      = "scans/s recorded"
+	rowLatency       = "latency of a probe, ms: p50, p99, max"
 	rowTargetCPU     = "target: CPU us a scan"
 	rowSystemCPU     = "workers and Postgres: CPU us a scan"
 	rowWorkersMemory = "workers: peak memory"
@@ -47,6 +48,7 @@ func measurementTable(all ...measurement) table {
 	row("most requests in a second", func(m measurement) string { return whole(m.Seen.Busiest) })
 	row("lateness in the log, ms: p50, p99, max", func(m measurement) string { return m.Lateness.String() })
 	row("lateness at the target, ms: p50, p99, max", func(m measurement) string { return m.Seen.Lateness.String() })
+	row(rowLatency, func(m measurement) string { return m.Latency.String() })
 	row("workers: CPU us a scan", func(m measurement) string { return number(m.WorkersCPU) })
 	row("Postgres: CPU us a scan", func(m measurement) string { return number(m.PostgresCPU) })
 	row(rowSystemCPU, func(m measurement) string { return number(m.SystemCPU) })
@@ -64,8 +66,8 @@ func measurementTable(all ...measurement) table {
 	return t
 }
 
-func (l lateness) String() string {
-	return fmt.Sprintf("%s, %s, %s", number(l.P50), number(l.P99), number(l.Max))
+func (p percentiles) String() string {
+	return fmt.Sprintf("%s, %s, %s", number(p.P50), number(p.P99), number(p.Max))
 }
 
 // percent shows a fraction. Only what is all is 100 %.

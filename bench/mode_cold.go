@@ -19,11 +19,11 @@ type coldResult struct {
 
 // A start is when monitors got their first scan, and what the target saw of it.
 type start struct {
-	Took     float64  `json:"took_seconds"` // to create them all
-	Scanned  int      `json:"scanned"`
-	First    lateness `json:"first_scan"`                // after the monitor's creation, or after the workers' start
-	Busiest  int      `json:"most_requests_in_a_second"` // of the target
-	Ordinary float64  `json:"scans_per_second"`          // when all is well
+	Took     float64     `json:"took_seconds"` // to create them all
+	Scanned  int         `json:"scanned"`
+	First    percentiles `json:"first_scan"`                // after the monitor's creation, or after the workers' start
+	Busiest  int         `json:"most_requests_in_a_second"` // of the target
+	Ordinary float64     `json:"scans_per_second"`          // when all is well
 }
 
 func runCold(ctx context.Context, b *bench) (result, error) {
@@ -111,7 +111,7 @@ func (f *fleet) readStart(ctx context.Context, s *start, since time.Time) error 
 	for i, wait := range waits {
 		late[i] = time.Duration(wait * float64(time.Second))
 	}
-	s.First = latenessOf(late)
+	s.First = percentilesOf(late)
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (r coldResult) tables() []table {
 	t.add("created in, s", number(r.New.Took), "")
 	row("monitors scanned", func(s start) string { return whole(s.Scanned) })
 	row("first scan after, s: p50, p99, max", func(s start) string {
-		return lateness{s.First.P50 / 1000, s.First.P99 / 1000, s.First.Max / 1000}.String()
+		return percentiles{s.First.P50 / 1000, s.First.P99 / 1000, s.First.Max / 1000}.String()
 	})
 	row("most requests in a second", func(s start) string { return whole(s.Busiest) })
 	row("requests in an ordinary second", func(s start) string { return number(s.Ordinary) })

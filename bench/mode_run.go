@@ -59,6 +59,7 @@ func (r runResult) tables() []table {
 	t.header = append(t.header, "bare loop")
 	beside := map[string]string{
 		rowAchieved:      number(r.Floor.PerSecond),
+		rowLatency:       r.Floor.Latency.String(),
 		rowSystemCPU:     number(r.Floor.CPUMicros),
 		rowTargetCPU:     number(r.Floor.TargetCPU),
 		rowWorkersMemory: mebibytes(r.Floor.PeakMemory),

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// lateness is in milliseconds.
-type lateness struct {
+// percentiles of durations are in milliseconds.
+type percentiles struct {
 	P50 float64 `json:"p50_ms"`
 	P99 float64 `json:"p99_ms"`
 	Max float64 `json:"max_ms"`
 }
 
-func latenessOf(late []time.Duration) lateness {
-	slices.Sort(late)
-	return lateness{
-		P50: milliseconds(percentile(late, 50)), P99: milliseconds(percentile(late, 99)),
-		Max: milliseconds(percentile(late, 100)),
+func percentilesOf(durations []time.Duration) percentiles {
+	slices.Sort(durations)
+	return percentiles{
+		P50: milliseconds(percentile(durations, 50)), P99: milliseconds(percentile(durations, 99)),
+		Max: milliseconds(percentile(durations, 100)),
 	}
 }
 

@@ -23,9 +23,12 @@ import (
 const (
 	// A round with more monitors than this hands the others to sibling jobs, so that other workers share them.
 	roundSize = 500
-	// So long before its slot a round may be found: River finds jobs of the future by asking, and the siblings of a round
-	// are found as late again. What the round scans is asked for at its slot.
+	// So long before its slot a round begins: River finds jobs of the future by asking, and the siblings of a round are
+	// found as late again.
 	roundLead = 500 * time.Millisecond
+	// So long before its slot a round asks for its monitors: at the slot itself, all rounds of the fleet and the scans of
+	// those that have their answer already keep the machine busy. A later change counts from the next slot on.
+	loadLead = 100 * time.Millisecond
 	// A round that is found later than this is taken for one of many, which all waited for the same.
 	crowdedAfter = 5 * time.Second
 	// River leaves a job available that snoozes for less than 5 s. Others it wakes every 5 s, all at once.
@@ -105,22 +108,33 @@ func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error
 		return river.JobSnooze(early - roundLead)
 	}
 
-	slot := time.After(early)
+	slot := time.Now().Add(early) // by the clock that only goes forward
 	part, err := s.beginRound(ctx, job)
 	if err != nil {
 		return err
 	}
-	select {
-	case <-slot:
-	case <-ctx.Done():
-		return ctx.Err() //nolint:wrapcheck // of River
+	if err := sleepUntil(ctx, slot.Add(-loadLead)); err != nil {
+		return err
 	}
 	monitors, err := s.load(ctx, job, part)
 	if err != nil {
 		return err
 	}
+	if err := sleepUntil(ctx, slot); err != nil {
+		return err
+	}
 	output, err := s.scanAll(ctx, job.Args, monitors)
 	return errors.Join(err, river.RecordOutput(ctx, output))
+}
+
+// sleepUntil waits for an instant, or gives the error of ctx.
+func sleepUntil(ctx context.Context, at time.Time) error {
+	select {
+	case <-time.After(time.Until(at)):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the slot: %w", ctx.Err())
+	}
 }
 
 // nowFor gives the time at which a round is judged. That is the time of this process, unless by it the slot is neither

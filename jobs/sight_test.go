@@ -22,9 +22,15 @@ import (
 const sentinel = "https://sentinel.example/"
 
 // network is a prober whose network can be cut.
-type network struct{ cut atomic.Bool }
+type network struct {
+	cut   atomic.Bool
+	looks atomic.Int32 // at the sentinel
+}
 
-func (n *network) Probe(context.Context, probe.Target) probe.Result {
+func (n *network) Probe(_ context.Context, target probe.Target) probe.Result {
+	if target.URL == sentinel {
+		n.looks.Add(1)
+	}
 	result := probe.Result{Start: time.Now(), Outcome: uptime.OK, Total: time.Millisecond}
 	if n.cut.Load() {
 		result.Outcome, result.Error = uptime.ConnectUnreachable, "the address cannot be reached"
@@ -81,6 +87,9 @@ func TestSight(t *testing.T) {
 		}
 		require.Eventually(t, all("monitor_states WHERE status = 'up'"), 10*time.Second, 10*time.Millisecond)
 
+		// Right after a look, so that the scans fail before the next one.
+		looks := n.looks.Load()
+		require.Eventually(t, func() bool { return n.looks.Load() > looks }, 10*time.Second, time.Millisecond)
 		n.cut.Store(true)
 		for _, monitor := range monitors {
 			_, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, p.now())

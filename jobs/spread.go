@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -13,16 +14,7 @@ import (
 	"riverwatch/uptime"
 )
 
-const (
-	// Starts come in groups, on a tick: a timer for each start costs three times the CPU of the request.
-	startTick = 20 * time.Millisecond
-	// So many starts of a round are a group: those of a whole round take a tenth of a second. Spread over all of its
-	// second, a scan would be late by half of one, on average, for nobody's good: the targets of a round are strangers to
-	// each other, and for those that are not there is the limit per host.
-	startGroup = 100
-
-	listedFailures = 100 // ids in the output that River keeps with the job
-)
+const listedFailures = 100 // ids in the output that River keeps with the job
 
 // roundOutput is what River records of a round, and River UI shows.
 type roundOutput struct {
@@ -56,33 +48,24 @@ type tally struct {
 	gaps   map[string][]int64 // by reason
 }
 
-// scanAll scans monitors at a slot, their starts in groups, and returns when every result is recorded.
-// Monitors that could not be started in time, or whose scan or result was lost through a fault of ours, are declared as
-// gaps.
+// scanAll scans monitors at a slot, and returns when every result is recorded. They start as fast as the machine lets
+// them: a timer for each costs three times the CPU of the request, and spread over the second of the slot a scan would be
+// late by half of one, on average, for nobody's good. The targets of a round are strangers to each other; for those that
+// are not there is the limit per host. Monitors that could not be started in time, or whose scan or result was lost
+// through a fault of ours, are declared as gaps.
 func (s *Scanner) scanAll(ctx context.Context, args RoundArgs, monitors []watched) (roundOutput, error) {
 	t := tally{gaps: map[string][]int64{}, output: roundOutput{FailedIDs: []int64{}}}
 	startCtx, cancel := context.WithTimeout(ctx, s.startWithin)
 	defer cancel()
 
 	var open sync.WaitGroup
-	inGroups(monitors, func(monitor watched) {
+	for _, monitor := range monitors {
 		open.Go(func() { s.scanOne(ctx, startCtx, monitor, args.Slot, &t) })
-	})
+		runtime.Gosched() // a probe under way goes first: what it waits for us counts as its target's latency
+	}
 	open.Wait()
 
 	return t.output, s.declareAll(ctx, args, &t)
-}
-
-// inGroups starts scans, a group with each tick.
-func inGroups(monitors []watched, start func(watched)) {
-	ticker := time.NewTicker(startTick)
-	defer ticker.Stop()
-	for i, monitor := range monitors {
-		if i > 0 && i%startGroup == 0 {
-			<-ticker.C
-		}
-		start(monitor)
-	}
 }
 
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it.

@@ -2,22 +2,12 @@ package jobs
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/uptime"
 )
-
-func TestStartsComeInGroups(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		begin, starts := time.Now(), map[time.Duration]int{}
-		inGroups(make([]watched, 250), func(watched) { starts[time.Since(begin)]++ })
-		require.Equal(t, map[time.Duration]int{0: 100, 20 * time.Millisecond: 100, 40 * time.Millisecond: 50}, starts)
-	})
-}
 
 // A fleet that wakes together is spread, and each of its rounds begins before its next slot, within a minute.
 func TestMoment(t *testing.T) {
