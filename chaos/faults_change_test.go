@@ -99,7 +99,7 @@ func newMetrics() *jobs.Metrics { return jobs.NewMetrics(prometheus.NewRegistry(
 // insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
 func (w *world) insertMany(t *testing.T, count int) time.Time {
 	t.Helper()
-	schedule := uptime.Schedule{Interval: 60, Phase: int(time.Now().Unix()+8) % 60}
+	schedule := uptime.Schedule{Interval: 60, Phase: int(time.Now().Unix()+20) % 60}
 	slot := schedule.SlotAfter(time.Now())
 	w.exec(t, `
 		WITH inserted AS (
@@ -239,7 +239,7 @@ func crossBoundaries(t *testing.T, w *world) {
 
 // recordAcross records scans of a monitor, at boundaries that are just being reached, until ctx is done.
 func recordAcross(ctx context.Context, pool db.Conn, queue jobs.Queue, monitorID int64) error {
-	recorder := jobs.NewRecorder(pool, queue, newMetrics(), time.Now, discard)
+	recorder := jobs.NewRecorder(pool, queue, jobs.KeptScans, newMetrics(), time.Now, discard)
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { recorder.Run(runCtx) })

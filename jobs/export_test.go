@@ -19,3 +19,6 @@ func RetryAfter(attempt int) time.Time {
 
 // SetDrain gives the recorder longer to write what is left at its stop, on a busy machine.
 func (r *Recorder) SetDrain(drain time.Duration) { r.drain = drain }
+
+// Workers is how many workers share the places at a host.
+func (s *Scanner) Workers() int { return int(s.limiter.workers.Load()) }

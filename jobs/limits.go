@@ -3,21 +3,23 @@ package jobs
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 )
 
-// Limits bound the probes in flight of one process.
+// Limits bound the probes in flight.
 type Limits struct {
-	Probes        int // in all, at least 1
-	ProbesPerHost int // to one host and port, at least 1
+	Probes        int // of one process, at least 1
+	ProbesPerHost int // to one host and port, of all workers together, at least 1
 }
 
 // limiter hands out the places of Limits.
 type limiter struct {
 	all     *semaphore.Weighted
 	perHost int64
+	workers atomic.Int64 // that share the places at a host
 	waits   *prometheus.CounterVec
 
 	mu    sync.Mutex
@@ -30,41 +32,44 @@ type hostPlaces struct {
 }
 
 func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
-	return &limiter{
+	l := &limiter{
 		all:     semaphore.NewWeighted(int64(limits.Probes)),
 		perHost: int64(limits.ProbesPerHost),
 		waits:   waits,
 		hosts:   map[string]*hostPlaces{},
 	}
+	l.workers.Store(1)
+	return l
 }
 
 // acquire waits for a place to probe host until ctx is done. The place at the host comes first, so that those who wait
-// for a slow host hold nothing that others need.
+// for a slow host hold nothing that others need. A probe takes as many of the host's places as there are workers: each
+// of these then has its share. With more workers than places each has one, as else it could not probe the host at all.
 func (l *limiter) acquire(ctx context.Context, host string) (release func(), err error) {
-	places := l.join(host)
-	if err := l.take(ctx, places, "host"); err != nil {
+	places, share := l.join(host), min(l.workers.Load(), l.perHost)
+	if err := l.take(ctx, places, share, "host"); err != nil {
 		l.leave(host)
 		return nil, err
 	}
-	if err := l.take(ctx, l.all, "process"); err != nil {
-		places.Release(1)
+	if err := l.take(ctx, l.all, 1, "process"); err != nil {
+		places.Release(share)
 		l.leave(host)
 		return nil, err
 	}
 	return func() {
 		l.all.Release(1)
-		places.Release(1)
+		places.Release(share)
 		l.leave(host)
 	}, nil
 }
 
-// take takes a place, and counts if it has to be waited for.
-func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, limit string) error {
-	if ctx.Err() == nil && places.TryAcquire(1) {
+// take takes n places, and counts if they have to be waited for.
+func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, limit string) error {
+	if ctx.Err() == nil && places.TryAcquire(n) {
 		return nil
 	}
 	l.waits.WithLabelValues(limit).Inc()
-	return places.Acquire(ctx, 1)
+	return places.Acquire(ctx, n)
 }
 
 func (l *limiter) join(host string) *semaphore.Weighted {

@@ -20,6 +20,7 @@ type Metrics struct {
 	missed        *prometheus.CounterVec
 	repairs       prometheus.Counter
 	limitWaits    *prometheus.CounterVec
+	workers       prometheus.Gauge
 }
 
 // NewMetrics makes the metrics, and registers them.
@@ -46,7 +47,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 10, 60},
 		}),
 		recorderQueue: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "riverwatch_recorder_queue", Help: "Scans that wait to be written; there is room for 10,000.",
+			Name: "riverwatch_recorder_queue", Help: "Scans that wait to be written; there is room for RIVERWATCH_RECORDER_QUEUE of them.",
 		}),
 		missed: counters("riverwatch_slots_missed_total",
 			"Slots that this process declared as gaps: of single monitors, or of a whole round, which counts as one.", "reason"),
@@ -54,10 +55,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "riverwatch_tend_repairs_total", Help: "What tend found forgotten. It must stay 0.",
 		}),
 		limitWaits: counters("riverwatch_limit_waits_total",
-			"Scans that had to wait, because a limit of probes in flight was reached.", "limit"),
+			"Scans that had to wait, because a limit was reached: of probes in flight, of the process or to their host, or of "+
+				"results that wait to be written.", "limit"),
+		workers: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "riverwatch_workers", Help: "Workers that share the limit of probes in flight to a host, with this one.",
+		}),
 	}
 	registry.MustRegister(m.lateness, m.scans, m.inFlight, m.probe, m.batchSize, m.batchSeconds, m.recorderQueue,
-		m.missed, m.repairs, m.limitWaits)
+		m.missed, m.repairs, m.limitWaits, m.workers)
 	return m
 }
 

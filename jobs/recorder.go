@@ -20,7 +20,6 @@ import (
 const (
 	batchSize    = 500
 	batchWait    = 10 * time.Millisecond
-	keptScans    = 10_000           // while the database is away; some 5 MB
 	writeTimeout = 10 * time.Second // a frozen database answers nothing, not even its own statement_timeout
 	longestWait  = 5 * time.Second  // between two tries to reach the database
 	drainTimeout = 2 * time.Second
@@ -52,12 +51,15 @@ type record struct {
 	done        chan error        // buffered: nobody need wait
 }
 
-// NewRecorder makes a recorder that works while its Run does.
+// KeptScans is how many results a recorder keeps by default while the database is away; some 5 MB.
+const KeptScans = 10_000
+
+// NewRecorder makes a recorder that works while its Run does. It keeps so many results until they are written.
 func NewRecorder(
-	conn db.Conn, queue Queue, metrics *Metrics, now func() time.Time, logger *slog.Logger,
+	conn db.Conn, queue Queue, kept int, metrics *Metrics, now func() time.Time, logger *slog.Logger,
 ) *Recorder {
 	return &Recorder{
-		conn: conn, queue: queue, metrics: metrics, logger: logger, now: now, records: make(chan *record, keptScans),
+		conn: conn, queue: queue, metrics: metrics, logger: logger, now: now, records: make(chan *record, kept),
 		closed: make(chan struct{}), drain: drainTimeout, blindness: newBlindness(now),
 	}
 }
@@ -74,6 +76,9 @@ var (
 // it then.
 func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.Certificate) error {
 	rec := &record{scan: scan, certificate: certificate, probe: r.Traces.probeOf(ctx), done: make(chan error, 1)}
+	if len(r.records) == cap(r.records) {
+		r.metrics.limitWaits.WithLabelValues("recorder").Inc()
+	}
 	select {
 	case r.records <- rec:
 	case <-ctx.Done():

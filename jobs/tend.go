@@ -67,6 +67,7 @@ func (w *TendWorker) Work(ctx context.Context, _ *river.Job[TendArgs]) error {
 		w.declareUnaccounted(ctx, now.Add(-accountedWithin), &output),
 		w.makeChunks(ctx, now),
 		w.closeStaleAlerts(ctx, now),
+		w.forgetWorkers(ctx),
 	)
 	w.Metrics.repairs.Add(float64(output.RoundsRevived + output.SlotsDeclared))
 	w.Metrics.missed.WithLabelValues(gapUnaccounted).Add(float64(output.SlotsDeclared))
@@ -89,6 +90,13 @@ func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error 
 	err := db.New(w.Conn).CloseStaleAlerts(ctx, db.CloseStaleAlertsParams{At: now, SeenBefore: now.Add(-alertStale)})
 	if err != nil {
 		return fmt.Errorf("close stale alerts: %w", err)
+	}
+	return nil
+}
+
+func (w *TendWorker) forgetWorkers(ctx context.Context) error {
+	if err := db.New(w.Conn).ForgetWorkers(ctx); err != nil {
+		return fmt.Errorf("forget workers: %w", err)
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func (s *server) scan(ctx context.Context) error {
 	if err := s.awaitSchema(ctx); err != nil {
 		return nil // ctx is done before there was anything to do
 	}
-	recorder := jobs.NewRecorder(s.pool, s.queue, jobs.NewMetrics(s.registry), time.Now, s.logger)
+	recorder := jobs.NewRecorder(s.pool, s.queue, s.config.RecorderQueue, jobs.NewMetrics(s.registry), time.Now, s.logger)
 	recorder.Traces = jobs.NewTraces(s.traces)
 	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
 	recorded := make(chan struct{})
@@ -233,6 +233,7 @@ func (s *server) scan(ctx context.Context) error {
 	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
 	prober := probe.NewProber(s.config.probeSettings(s.policy), s.logger)
 	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, workerName(), time.Now)
+	defer scanner.Attend(ctx, s.logger)()
 	defer jobs.NewSight(scanner, s.sentinels, s.logger).Watch(ctx)()
 	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
 	if err != nil {

@@ -1,0 +1,80 @@
+package jobs_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"riverwatch/db/dbtest"
+	"riverwatch/jobs"
+	"riverwatch/probe"
+)
+
+// crowd is a prober that holds each probe until it is released, and counts those that it holds.
+type crowd struct {
+	mu      sync.Mutex
+	held    int
+	release chan struct{}
+}
+
+func (c *crowd) Probe(context.Context, probe.Target) probe.Result {
+	c.mu.Lock()
+	c.held++
+	c.mu.Unlock()
+	<-c.release
+	return well()
+}
+
+func (c *crowd) holds(n int) func() bool {
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.held == n
+	}
+}
+
+// Workers share the places at one host among them, however many there are.
+func TestWorkersShareAHost(t *testing.T) {
+	t.Parallel()
+	const perHost = 6
+	for workers, each := range map[int]int{1: 6, 2: 3, 4: 1, 9: 1} {
+		t.Run(itoa(int64(workers)), func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			c := &crowd{release: make(chan struct{})}
+			release := sync.OnceFunc(func() { close(c.release) })
+			defer release()
+			p := newProcessOn(t, pool, c, jobs.Limits{Probes: 100, ProbesPerHost: perHost})
+			for i := range 8 {
+				p.create(t, config("http://one.example/"+itoa(int64(i)), 60))
+			}
+			schedule := scheduleOf(p.create(t, config("http://one.example/", 60)))
+			p.exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
+			p.exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, noon)
+
+			for i := range workers - 1 {
+				p.exec(t, "INSERT INTO workers VALUES ($1, now())", itoa(int64(i)))
+			}
+			p.exec(t, "INSERT INTO workers VALUES ('gone', now() - interval '31 seconds')")
+			require.Equal(t, 1, p.scanner.Workers(), "before it knows")
+			leave := p.scanner.Attend(t.Context(), slog.New(&p.logs))
+			require.Eventually(t, func() bool { return p.scanner.Workers() == workers }, 10*time.Second, time.Millisecond)
+			leave()
+			require.Zero(t, p.count(t, "workers WHERE name = 'test'"))
+
+			slot := schedule.SlotAfter(noon)
+			p.inTime(slot)
+			done := make(chan error)
+			go func() { done <- p.tryRound(t, jobs.RoundArgs{Interval: 60, Phase: schedule.Phase, Slot: slot}) }()
+			require.Eventually(t, c.holds(each), 10*time.Second, time.Millisecond)
+			require.Never(t, func() bool { return !c.holds(each)() }, 100*time.Millisecond, 10*time.Millisecond)
+			release()
+			require.NoError(t, <-done)
+			require.Equal(t, 9, p.count(t, "monitor_log"))
+		})
+	}
+}
