@@ -306,6 +306,11 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 
 	declared := false
 	err := inTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
+		// Another late round of the chain is waited for, lest both declare the same slots.
+		lock := db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}
+		if err := db.New(tx).LockRound(ctx, lock); err != nil {
+			return fmt.Errorf("lock the round: %w", err)
+		}
 		if declared, err = declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (ScanArgs) Kind() string { return "scan" }
 func (ScanArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue:       queueScans,
-		MaxAttempts: 3,
+		MaxAttempts: 10, // the last one after scanWithin, as long as the database may be away
 		UniqueOpts:  river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()},
 	}
 }
