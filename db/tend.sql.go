@@ -24,20 +24,18 @@ func (q *Queries) GetTendProgressForUpdate(ctx context.Context) (time.Time, erro
 }
 
 const listDeadChains = `-- name: ListDeadChains :many
-SELECT DISTINCT m.interval_seconds, m.phase
-FROM monitors AS m
+SELECT interval_seconds, phase
+FROM monitors
+WHERE paused_at IS NULL AND deleted_at IS NULL
+EXCEPT
+SELECT (args ->> 'interval')::integer, (args ->> 'phase')::integer
+FROM river_job
 WHERE
-    m.paused_at IS NULL AND m.deleted_at IS NULL
-    AND NOT EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-            AND j.args ->> 'part' IS NULL
-            AND (j.args ->> 'interval')::integer = m.interval_seconds
-            AND (j.args ->> 'phase')::integer = m.phase
-            AND (j.args ->> 'slot')::timestamptz - make_interval(secs => 2 * m.interval_seconds) <= greatest($1::timestamptz, clock_timestamp())
-    )
-ORDER BY m.interval_seconds, m.phase
+    kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+    AND args ->> 'part' IS NULL
+    AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
+        <= greatest($1::timestamptz, clock_timestamp())
+ORDER BY interval_seconds, phase
 `
 
 type ListDeadChainsRow struct {
@@ -46,7 +44,8 @@ type ListDeadChainsRow struct {
 }
 
 // ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
-// intervals ahead keeps no promise: the database's clock was wrong when it was inserted.
+// intervals ahead keeps no promise: the database's clock was wrong when it was inserted. Both sides are read once: joined,
+// each of many monitors would be held against each round.
 func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadChainsRow, error) {
 	rows, err := q.db.Query(ctx, listDeadChains, at)
 	if err != nil {

@@ -1,20 +1,19 @@
 -- ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
--- intervals ahead keeps no promise: the database's clock was wrong when it was inserted.
+-- intervals ahead keeps no promise: the database's clock was wrong when it was inserted. Both sides are read once: joined,
+-- each of many monitors would be held against each round.
 -- name: ListDeadChains :many
-SELECT DISTINCT m.interval_seconds, m.phase
-FROM monitors AS m
+SELECT interval_seconds, phase
+FROM monitors
+WHERE paused_at IS NULL AND deleted_at IS NULL
+EXCEPT
+SELECT (args ->> 'interval')::integer, (args ->> 'phase')::integer
+FROM river_job
 WHERE
-    m.paused_at IS NULL AND m.deleted_at IS NULL
-    AND NOT EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-            AND j.args ->> 'part' IS NULL
-            AND (j.args ->> 'interval')::integer = m.interval_seconds
-            AND (j.args ->> 'phase')::integer = m.phase
-            AND (j.args ->> 'slot')::timestamptz - make_interval(secs => 2 * m.interval_seconds) <= greatest(@at::timestamptz, clock_timestamp())
-    )
-ORDER BY m.interval_seconds, m.phase;
+    kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+    AND args ->> 'part' IS NULL
+    AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
+        <= greatest(@at::timestamptz, clock_timestamp())
+ORDER BY interval_seconds, phase;
 
 -- StartTendProgress notes since when there is something to compare, unless that is noted: since the first promise, or
 -- at the latest since at.
