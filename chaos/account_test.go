@@ -32,7 +32,17 @@ type row struct {
 // belongs to one row, or to one slot that was declared lost, and each row that tells of an answer has its request. It
 // gives what does not fit. All are in order of time.
 func account(hits []time.Time, rows []row, lost []time.Time) (findings []string) {
-	open := slices.Clone(hits)
+	open, rows := slices.Clone(hits), slices.Clone(rows)
+	// Those that need a request come first: one without an answer may be near to a second look with one.
+	slices.SortStableFunc(rows, func(a, b row) int {
+		switch {
+		case a.answered == b.answered:
+			return 0
+		case a.answered:
+			return -1
+		}
+		return 1
+	})
 	for _, r := range rows {
 		i := slices.IndexFunc(open, func(at time.Time) bool {
 			return !at.Before(r.start.Add(-clockSlack)) && !at.After(r.end.Add(clockSlack))
@@ -81,6 +91,12 @@ func TestAccount(t *testing.T) {
 		{"TwoRequestsForOneLostSlot", []time.Time{at(0.1), at(0.2)}, nil, []time.Time{at(0)}, "belongs to no row"},
 		{"AGapWithoutARequest", nil, nil, []time.Time{at(0)}, ""},
 		{"ALateRequest", []time.Time{at(40)}, nil, []time.Time{at(0)}, "belongs to no row"},
+		{
+			"AnInconclusiveRowTakesNoneThatAnotherNeeds",
+			[]time.Time{at(1.1)},
+			[]row{{slot: at(0), start: at(0), end: at(0)}, scan(1, 1, 2)},
+			nil, "",
+		},
 		{"AnInconclusiveRowNeedsNone", nil, []row{{slot: at(0), start: at(0), end: at(1)}}, nil, ""},
 	}
 	for _, test := range tests {
