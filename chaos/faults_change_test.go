@@ -239,7 +239,7 @@ func crossBoundaries(t *testing.T, w *world) {
 
 // recordAcross records scans of a monitor, at boundaries that are just being reached, until ctx is done.
 func recordAcross(ctx context.Context, pool db.Conn, queue jobs.Queue, monitorID int64) error {
-	recorder := jobs.NewRecorder(pool, queue, jobs.KeptScans, newMetrics(), time.Now, discard)
+	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), time.Now, discard)
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { recorder.Run(runCtx) })

@@ -96,7 +96,7 @@ func (w *world) startInside(t *testing.T, name string, now func() time.Time, f p
 	pool := dbtest.Open(t, w.direct.Config().ConnString())
 	queue, err := jobs.NewQueue(pool, discard)
 	require.NoError(t, err)
-	recorder := jobs.NewRecorder(pool, queue, jobs.KeptScans, newMetrics(), now, discard)
+	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), now, discard)
 	scanner := jobs.NewScanner(pool, queue, prober{w.target, f}, recorder,
 		jobs.Limits{Probes: 1000, ProbesPerHost: 1000}, name, now)
 
@@ -226,7 +226,7 @@ func (w *world) startRescuer(t *testing.T) {
 	pool := dbtest.Open(t, w.direct.Config().ConnString())
 	queue, err := jobs.NewQueue(pool, discard)
 	require.NoError(t, err)
-	recorder := jobs.NewRecorder(pool, queue, jobs.KeptScans, newMetrics(), time.Now, discard)
+	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), time.Now, discard)
 	scanner := jobs.NewScanner(pool, queue, nil, recorder, jobs.Limits{Probes: 1, ProbesPerHost: 1}, "leader", time.Now)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &jobs.RoundWorker{Scanner: scanner})

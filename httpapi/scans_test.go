@@ -185,7 +185,7 @@ func startWorker(t *testing.T, a *testAPI) {
 	t.Helper()
 	logger := slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())
-	recorder := jobs.NewRecorder(a.pool, a.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), time.Now, logger)
+	recorder := jobs.NewRecorder(a.pool, a.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), time.Now, logger)
 	var recording errgroup.Group
 	recorderCtx, stopRecorder := context.WithCancel(context.Background())
 	recording.Go(func() error {

@@ -411,7 +411,7 @@ func watch(t *testing.T, sentinels []string) (*network, *blindness, *[]turn) {
 	t.Helper()
 	n := &network{}
 	logger := slog.New(slog.DiscardHandler)
-	recorder := NewRecorder(nil, nil, KeptScans, NewMetrics(prometheus.NewRegistry()), time.Now, logger)
+	recorder := NewRecorder(nil, nil, 10_000, NewMetrics(prometheus.NewRegistry()), time.Now, logger)
 	sight := NewSight(NewScanner(nil, nil, n, recorder, Limits{}, "test", time.Now), sentinels, logger)
 	turns := &[]turn{}
 	sight.react = func(_ context.Context, turned turn) {

@@ -76,7 +76,7 @@ func newProcessOn(t *testing.T, pool *pgxpool.Pool, prober jobs.Prober, limits j
 	var err error
 	p.queue, err = jobs.NewQueue(pool, discard)
 	require.NoError(t, err)
-	p.recorder = jobs.NewRecorder(pool, p.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
+	p.recorder = jobs.NewRecorder(pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
 	p.scanner = jobs.NewScanner(pool, p.queue, prober, p.recorder, limits, "test", p.now)
 
 	ctx, stop := context.WithCancel(context.Background())

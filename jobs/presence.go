@@ -17,19 +17,15 @@ const (
 // Attend tells the other workers every few seconds that this one is there, and the scanner how many there are, until stop
 // is called: they share what is limited for the fleet. While the database is away, the last count holds.
 func (s *Scanner) Attend(ctx context.Context, logger *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	stopAttending := untilStopped(ctx, func(ctx context.Context) {
 		for first := true; first || sleepFor(ctx, attendTick, nil); first = false {
 			if err := s.attend(ctx); err != nil && ctx.Err() == nil {
 				logger.WarnContext(ctx, "cannot count the workers", slog.Any("error", err))
 			}
 		}
-	}()
+	})
 	return func() {
-		cancel()
-		<-ended
+		stopAttending()
 		leaveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attendTimeout)
 		defer cancel()
 		_ = db.New(s.Conn).LeaveWorker(leaveCtx, s.Worker) // else it is counted for half a minute more

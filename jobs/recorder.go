@@ -51,9 +51,6 @@ type record struct {
 	done        chan error        // buffered: nobody need wait
 }
 
-// KeptScans is how many results a recorder keeps by default while the database is away; some 5 MB.
-const KeptScans = 10_000
-
 // NewRecorder makes a recorder that works while its Run does. It keeps so many results until they are written.
 func NewRecorder(
 	conn db.Conn, queue Queue, kept int, metrics *Metrics, now func() time.Time, logger *slog.Logger,

@@ -166,7 +166,7 @@ func TestRecorderJudges(t *testing.T) {
 // recordTogether records scans that have all come before the recorder looks, and so share batches.
 func (p *process) recordTogether(running context.Context, t *testing.T, scans ...db.Scan) []error {
 	t.Helper()
-	recorder := jobs.NewRecorder(p.pool, p.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
+	recorder := jobs.NewRecorder(p.pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, slog.New(&p.logs))
 	recorder.SetDrain(time.Minute)
 	errs := make([]error, len(scans))
 	var all sync.WaitGroup
@@ -324,7 +324,7 @@ func TestRecorderHasBounds(t *testing.T) {
 
 	t.Run("WithoutRoomAResultIsRefusedAfterAWhile", func(t *testing.T) {
 		t.Parallel()
-		recorder := jobs.NewRecorder(p.pool, p.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
+		recorder := jobs.NewRecorder(p.pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
 		ctx, leave := context.WithCancel(t.Context())
 		errs := make(chan error, 10_001)
 		for range 10_001 {
@@ -361,7 +361,7 @@ func TestRecorderHasBounds(t *testing.T) {
 		t.Parallel()
 		stopped, stop := context.WithCancel(t.Context())
 		stop()
-		recorder := jobs.NewRecorder(p.pool, p.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
+		recorder := jobs.NewRecorder(p.pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
 		recorder.Run(stopped)
 		for range 20 {
 			require.ErrorContains(t, recorder.Record(t.Context(), dbtest.Scan(3, noon), nil), "closed")

@@ -350,7 +350,7 @@ func deferredUntil(job *river.Job[RoundArgs], now time.Time) time.Time {
 // to d are then spread over d, and those of a whole fleet of one interval over three quarters of it.
 func moment(schedule uptime.Schedule, slot, now time.Time) time.Duration {
 	left := float64(schedule.SlotAfter(now).Sub(now))
-	share := min(0.75, float64(time.Minute)/float64(schedule.Interval)/float64(time.Second))
+	share := min(0.75, time.Minute.Seconds()/float64(schedule.Interval))
 	return min(now.Sub(slot), time.Duration(left*share))
 }
 

@@ -71,12 +71,16 @@ func (s *Sight) Run(ctx context.Context) {
 }
 
 // Watch runs the sight until the function that it gives is called, which waits for its end.
-func (s *Sight) Watch(ctx context.Context) (stop func()) {
+func (s *Sight) Watch(ctx context.Context) (stop func()) { return untilStopped(ctx, s.Run) }
+
+// untilStopped runs something beside, though ctx may end, until the function that it gives is called, which waits for its
+// end.
+func untilStopped(ctx context.Context, run func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.Run(ctx)
+		run(ctx)
 	}()
 	return func() {
 		cancel()

@@ -41,7 +41,7 @@ func newTraced(t *testing.T, prober jobs.Prober) *traced {
 	if prober == nil {
 		prober = p.scanner.Prober
 	}
-	recorder := jobs.NewRecorder(p.pool, p.queue, jobs.KeptScans, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
+	recorder := jobs.NewRecorder(p.pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
 	recorder.Traces = p.traces
 	queue, err := jobs.NewQueue(p.pool, discard, p.traces.Middleware()...)
 	require.NoError(t, err)
