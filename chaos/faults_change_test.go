@@ -99,7 +99,7 @@ func newMetrics() *jobs.Metrics { return jobs.NewMetrics(prometheus.NewRegistry(
 // insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
 func (w *world) insertMany(t *testing.T, count int) time.Time {
 	t.Helper()
-	schedule := uptime.Schedule{Interval: 60, Phase: int(time.Now().Unix()+20) % 60}
+	schedule := uptime.Schedule{Interval: 60, Phase: float64((time.Now().Unix() + 20) % 60)}
 	slot := schedule.SlotAfter(time.Now())
 	w.exec(t, `
 		WITH inserted AS (

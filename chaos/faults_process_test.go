@@ -88,7 +88,7 @@ func (w *world) requireOnTime(t *testing.T, from time.Time, slack time.Duration)
 			WHERE
 				j.kind = 'round' AND j.state = 'running' AND (j.args ->> 'slot')::timestamptz < u.slot
 				AND (j.args ->> 'interval')::integer = u.interval_seconds
-				AND (j.args ->> 'phase')::integer = u.phase
+				AND (j.args ->> 'phase')::double precision = u.phase
 				AND NOT EXISTS (SELECT 1 FROM river_job AS n
 					WHERE n.kind = 'round' AND n.args ->> 'interval' = j.args ->> 'interval'
 						AND n.args ->> 'phase' = j.args ->> 'phase' AND n.id > j.id)

@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -130,10 +131,8 @@ func (s *simulation) rescue() {
 
 func (s *simulation) jobsInOrder() []*simJob {
 	return slices.SortedFunc(maps.Keys(s.open), func(a, b *simJob) int {
-		if c := a.slot.Compare(b.slot); c != 0 {
-			return c
-		}
-		return a.schedule.Interval*86400 + a.schedule.Phase - b.schedule.Interval*86400 - b.schedule.Phase
+		return cmp.Or(a.slot.Compare(b.slot), cmp.Compare(a.schedule.Interval, b.schedule.Interval),
+			cmp.Compare(a.schedule.Phase, b.schedule.Phase))
 	})
 }
 

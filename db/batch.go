@@ -47,7 +47,7 @@ type CreateMonitorsParams struct {
 	Regexp               *string
 	RegexpInvert         bool
 	IntervalSeconds      int
-	Phase                int
+	Phase                float64
 	TimeoutMS            int
 	AcceptedStatuses     []string
 	MaxRedirects         int

@@ -82,7 +82,7 @@ func TestMigrations(t *testing.T) {
 		asked.Reason = "asked"
 		dbtest.Insert(t, pool, dbtest.Scan(monitor.ID, slot), dbtest.Scan(monitor.ID, slot.Add(24*time.Hour)), asked)
 		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
-			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []int{7},
+			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []float64{7},
 		}))
 
 		// The log as a plain table, and no functions.

@@ -19,8 +19,8 @@ type Monitor struct {
 	// A deleted monitor keeps its row, so that its history stays and a duplicate can revive it.
 	DeletedAt       *time.Time
 	IntervalSeconds int
-	// Seconds. The slots are the instants t with t mod interval_seconds = phase, in Unix time.
-	Phase                int
+	// Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.
+	Phase                float64
 	TimeoutMS            int
 	MaxRedirects         int
 	FailureThreshold     int
@@ -62,7 +62,7 @@ type MonitorSchedule struct {
 	FromAt          time.Time
 	UntilAt         *time.Time
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 }
 
 // The secrets of a monitor's request. The API shows their names only, from monitors.secret_names.
@@ -98,7 +98,7 @@ type OperatorAlert struct {
 }
 
 type Scan struct {
-	// When the scan was due: a slot of the monitor's schedule, or, for a scan outside rounds, the instant it was asked for, which is never a whole second.
+	// When the scan was due: a slot of the monitor's schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.
 	Slot      time.Time
 	MonitorID int64
 	// Start of the scan minus its slot.

@@ -55,12 +55,13 @@ func (q *Queries) GetOpenSchedule(ctx context.Context, monitorID int64) (Monitor
 }
 
 const lockRound = `-- name: LockRound :exec
-SELECT pg_advisory_xact_lock($1::integer, $2::integer)
+SELECT pg_advisory_xact_lock(interval_seconds, (phase * 4)::integer)
+FROM (SELECT $1::integer AS interval_seconds, $2::float8 AS phase) AS round
 `
 
 type LockRoundParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 }
 
 // LockRound waits for those who hold LockRounds.
@@ -70,18 +71,18 @@ func (q *Queries) LockRound(ctx context.Context, arg LockRoundParams) error {
 }
 
 const lockRounds = `-- name: LockRounds :exec
-SELECT pg_advisory_xact_lock_shared(interval_seconds, phase)
+SELECT pg_advisory_xact_lock_shared(interval_seconds, (phase * 4)::integer)
 FROM (
     SELECT DISTINCT
         unnest($1::integer[]) AS interval_seconds,
-        unnest($2::integer[]) AS phase
+        unnest($2::float8[]) AS phase
     ORDER BY 1, 2
 ) AS rounds
 `
 
 type LockRoundsParams struct {
 	IntervalsSeconds []int
-	Phases           []int
+	Phases           []float64
 }
 
 // LockRounds keeps the rounds of these intervals and phases from reading their monitors until the transaction ends, so
@@ -97,14 +98,14 @@ SELECT
     unnest($1::bigint[]),
     unnest($2::timestamptz[]),
     unnest($3::integer[]),
-    unnest($4::integer[])
+    unnest($4::float8[])
 `
 
 type OpenSchedulesParams struct {
 	MonitorIDs       []int64
 	FromAts          []time.Time
 	IntervalsSeconds []int
-	Phases           []int
+	Phases           []float64
 }
 
 func (q *Queries) OpenSchedules(ctx context.Context, arg OpenSchedulesParams) error {

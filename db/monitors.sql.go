@@ -26,7 +26,7 @@ SELECT count(*)::integer FROM (
 
 type CountRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	Slot            time.Time
 	AtMost          int
 }
@@ -414,7 +414,7 @@ ORDER BY id
 
 type ListRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	Slot            time.Time
 }
 
@@ -475,7 +475,7 @@ ORDER BY part
 type ListRoundPartsParams struct {
 	PartWidth       int64
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 }
 
 // ListRoundParts numbers the blocks of part_width ids in which a round has active monitors.
@@ -515,7 +515,7 @@ ORDER BY id
 
 type ListUnscannedRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	SinceID         int64
 	UntilID         int64
 	Slot            time.Time
@@ -633,7 +633,7 @@ type UpdateMonitorParams struct {
 	Regexp               *string
 	RegexpInvert         bool
 	IntervalSeconds      int
-	Phase                int
+	Phase                float64
 	TimeoutMS            int
 	AcceptedStatuses     []string
 	MaxRedirects         int

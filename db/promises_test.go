@@ -37,11 +37,11 @@ func (p promise) slots(since, until time.Time) (slots []time.Time) {
 
 var day = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
-// instants are within three hours across the boundary of a chunk, of the database's precision, half of them whole
-// seconds.
+// instants are within three hours across the boundary of a chunk, of the database's precision, half of them quarters
+// of a second.
 var instants = rapid.Custom(func(t *rapid.T) time.Time {
 	at := day.Add(4*time.Hour + time.Duration(rapid.IntRange(0, 3*3600).Draw(t, "second"))*time.Second)
-	return at.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 999_999, 500_000}).Draw(t, "µs")) * time.Microsecond)
+	return at.Add(time.Duration(rapid.SampledFrom([]int{0, 250_000, 500_000, 1, 750_001, 999_999}).Draw(t, "µs")) * time.Microsecond)
 })
 
 // history draws the promises of one monitor, one after the other, the last of them open or not. The last slot of one
@@ -50,7 +50,7 @@ func history(t *rapid.T) (promises []promise, inFlight []time.Time) {
 	at := instants.Draw(t, "created")
 	for range rapid.IntRange(1, 3).Draw(t, "promises") {
 		interval := rapid.SampledFrom([]int{10, 60, 61, 3600, 86400}).Draw(t, "interval")
-		schedule := uptime.Schedule{Interval: interval, Phase: rapid.IntRange(0, interval-1).Draw(t, "phase")}
+		schedule := uptime.Schedule{Interval: interval, Phase: float64(rapid.IntRange(0, 4*interval-1).Draw(t, "quarter")) / 4}
 		p := promise{schedule: schedule, from: schedule.SlotAfter(at)}
 		at = at.Add(time.Duration(rapid.IntRange(1, 3600).Draw(t, "until")) * time.Second)
 		if at.Before(p.from) {
@@ -74,7 +74,7 @@ func write(t *rapid.T, tx pgx.Tx, monitorID int64, promises []promise) {
 	for _, p := range promises {
 		require.NoError(t, db.New(tx).OpenSchedules(context.Background(), db.OpenSchedulesParams{
 			MonitorIDs: []int64{monitorID}, FromAts: []time.Time{p.from},
-			IntervalsSeconds: []int{p.schedule.Interval}, Phases: []int{p.schedule.Phase},
+			IntervalsSeconds: []int{p.schedule.Interval}, Phases: []float64{p.schedule.Phase},
 		}))
 		if !p.until.IsZero() {
 			require.NoError(t, db.New(tx).CloseSchedule(context.Background(),
@@ -164,7 +164,7 @@ func TestPromises(t *testing.T) {
 		var asked []time.Time
 		for range rapid.IntRange(0, 3).Draw(t, "asked for") {
 			at := day.Add(5*time.Hour + time.Duration(rapid.IntRange(0, 7200e6).Draw(t, "asked at µs"))*time.Microsecond)
-			if at.Nanosecond() > 0 && !slices.Contains(asked, at) {
+			if !uptime.IsSlotTime(at) && !slices.Contains(asked, at) {
 				asked = append(asked, at)
 				scan(at, "asked")
 			}
@@ -199,7 +199,7 @@ func TestGaps(t *testing.T) {
 	slot := func(n int) time.Time { return day.Add(time.Duration(10*n) * time.Second) }
 	a, b := dbtest.Monitor(t, pool, 10, 0).ID, dbtest.Monitor(t, pool, 10, 0).ID
 	require.NoError(t, queries.OpenSchedules(ctx, db.OpenSchedulesParams{
-		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, Phases: []int{
+		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, Phases: []float64{
 			0,
 			0,
 		},

@@ -16,7 +16,7 @@ SELECT gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot, gap.reason, 
 FROM (
     SELECT
         $1::integer AS interval_seconds,
-        $2::integer AS phase,
+        $2::float8 AS phase,
         $3::timestamptz AS from_slot,
         $4::timestamptz AS to_slot,
         $5::text AS reason,
@@ -31,7 +31,7 @@ ON CONFLICT DO NOTHING
 
 type DeclareGapParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	FromSlot        time.Time
 	ToSlot          time.Time
 	Reason          string
@@ -58,7 +58,7 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec
 INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    $1::integer, $2::integer, m.id, $3::timestamptz, $3::timestamptz, $4::text,
+    $1::integer, $2::float8, m.id, $3::timestamptz, $3::timestamptz, $4::text,
     $5::timestamptz
 FROM unnest($6::bigint[]) AS m (id)
 WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = m.id)
@@ -67,7 +67,7 @@ ON CONFLICT DO NOTHING
 
 type DeclareMonitorGapsParams struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	Slot            time.Time
 	Reason          string
 	At              time.Time

@@ -24,7 +24,7 @@ func TestNewestScans(t *testing.T) {
 	first := schedule.SlotAfter(day)
 	require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
 		MonitorIDs: []int64{monitor.ID, other.ID}, FromAts: []time.Time{first, first},
-		IntervalsSeconds: []int{600, 600}, Phases: []int{30, 30},
+		IntervalsSeconds: []int{600, 600}, Phases: []float64{30, 30},
 	}))
 	var want []time.Time // newest first
 	end := day.Add(60 * time.Hour)

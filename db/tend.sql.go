@@ -28,7 +28,7 @@ SELECT interval_seconds, phase
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase')::integer
+SELECT (args ->> 'interval')::integer, (args ->> 'phase')::float8
 FROM river_job
 WHERE
     kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
@@ -40,7 +40,7 @@ ORDER BY interval_seconds, phase
 
 type ListDeadChainsRow struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 }
 
 // ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
@@ -69,14 +69,14 @@ func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadC
 const listUnaccountedSlots = `-- name: ListUnaccountedSlots :many
 SELECT
     u.interval_seconds::integer AS interval_seconds,
-    u.phase::integer AS phase,
+    u.phase::float8 AS phase,
     u.slot::timestamptz AS slot,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase')::integer = u.phase
+            AND (j.args ->> 'phase')::float8 = u.phase
             AND (j.args ->> 'slot')::timestamptz <= u.slot
     ) AS live
 FROM unaccounted_slots($1::timestamptz, $2::timestamptz) AS u
@@ -91,7 +91,7 @@ type ListUnaccountedSlotsParams struct {
 
 type ListUnaccountedSlotsRow struct {
 	IntervalSeconds int
-	Phase           int
+	Phase           float64
 	Slot            time.Time
 	Live            bool
 }

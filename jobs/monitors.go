@@ -131,7 +131,7 @@ func AskForScan(ctx context.Context, queue Queue, id int64, at time.Time) (slot 
 	if _, err := queue.Insert(ctx, job.Args, job.InsertOpts); err != nil {
 		return time.Time{}, fmt.Errorf("insert a scan of monitor %d: %w", id, err)
 	}
-	return betweenSeconds(at), nil
+	return betweenSlots(at), nil
 }
 
 // changer changes monitors within one transaction: rows, promises, states and jobs together.

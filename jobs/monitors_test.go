@@ -223,7 +223,7 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 		WHERE NOT EXISTS (
 			SELECT 1 FROM river_job
 			WHERE kind = 'round' AND state = 'available' AND scheduled_at = s.from_at - interval '500 ms'
-				AND (args ->> 'phase')::int = s.phase AND (args ->> 'slot')::timestamptz = s.from_at
+				AND (args ->> 'phase')::double precision = s.phase AND (args ->> 'slot')::timestamptz = s.from_at
 		)`))
 
 	// Those that would wait long are scanned ahead, a few each second.
@@ -456,7 +456,7 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 		if open == 1 {
 			require.Equal(rt, 1, count(`monitor_schedules AS s
 				JOIN river_job AS j ON (j.args ->> 'slot')::timestamptz = s.from_at
-				AND (j.args ->> 'interval')::int = s.interval_seconds AND (j.args ->> 'phase')::int = s.phase
+				AND (j.args ->> 'interval')::int = s.interval_seconds AND (j.args ->> 'phase')::double precision = s.phase
 				WHERE s.monitor_id = $1 AND s.until_at IS NULL AND j.kind = 'round'`, monitor.ID))
 		}
 	})

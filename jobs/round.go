@@ -38,7 +38,7 @@ const (
 // RoundArgs name the round of one interval and phase at one slot. They are unique for ever: a slot has at most one job.
 type RoundArgs struct {
 	Interval int       `json:"interval" river:"unique"` // seconds
-	Phase    int       `json:"phase" river:"unique"`    // seconds
+	Phase    float64   `json:"phase" river:"unique"`    // seconds, in quarters
 	Slot     time.Time `json:"slot" river:"unique"`
 
 	// Part is 0 for the round itself, or else says which block of ids this sibling scans.
@@ -66,7 +66,7 @@ func (a RoundArgs) schedule() uptime.Schedule {
 
 // partWidth is how many ids a part covers. It follows from the interval alone, so that a monitor belongs to the same
 // part for ever, whoever asks: of so many consecutive ids with one interval, some roundSize have one phase.
-func (a RoundArgs) partWidth() int64 { return int64(roundSize) * int64(a.Interval) }
+func (a RoundArgs) partWidth() int64 { return int64(roundSize) * int64(a.schedule().Phases()) }
 
 // roundJob inserts the round of a slot, to be on time.
 func roundJob(schedule uptime.Schedule, slot time.Time) river.InsertManyParams {

@@ -11,6 +11,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"riverwatch/db"
+	"riverwatch/uptime"
 )
 
 // A scan outside rounds that is not begun by then is no longer wanted: whoever asked has left, and a round has come.
@@ -19,7 +20,7 @@ const scanWithin = 2 * time.Minute
 // ScanArgs ask for one scan of one monitor, outside its rounds.
 type ScanArgs struct {
 	MonitorID int64     `json:"monitor_id"`
-	At        time.Time `json:"at"`     // the scan's slot in the log; never a whole second, so never one of a schedule
+	At        time.Time `json:"at"`     // the scan's slot in the log; never one of a schedule
 	Reason    string    `json:"reason"` // ReasonRetry or ReasonAsked
 	// Unseen: in the place of a scan whose worker could not see the network.
 	Unseen bool `json:"unseen,omitempty"`
@@ -39,14 +40,14 @@ func (ScanArgs) InsertOpts() river.InsertOpts {
 
 // scanJob inserts a scan, at the instant of its args.
 func scanJob(args ScanArgs) river.InsertManyParams {
-	args.At = betweenSeconds(args.At)
+	args.At = betweenSlots(args.At)
 	return river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{ScheduledAt: args.At}}
 }
 
-// betweenSeconds gives an instant at most 1 µs later, of the database's precision, that is no whole second.
-func betweenSeconds(t time.Time) time.Time {
+// betweenSlots gives an instant at most 1 µs later, of the database's precision, at which no schedule has a slot.
+func betweenSlots(t time.Time) time.Time {
 	t = t.UTC().Truncate(time.Microsecond)
-	if t.Nanosecond() == 0 {
+	if uptime.IsSlotTime(t) {
 		t = t.Add(time.Microsecond)
 	}
 	return t

@@ -6,11 +6,18 @@ import (
 	"time"
 )
 
-// A Schedule is a monitor's rhythm: its slots are the instants t with t ≡ Phase (mod Interval), in whole seconds of Unix
-// time. A slot is a promise: one scan, recorded once, or a declared gap.
+// Slots lie on quarters of a second: a machine that has many monitors cannot start all scans of a second at its
+// beginning, and those that wait are late. What a float64 holds of quarters is exact.
+const (
+	slotsPerSecond = 4
+	slotGrain      = time.Second / slotsPerSecond
+)
+
+// A Schedule is a monitor's rhythm: its slots are the instants t with t ≡ Phase (mod Interval), in seconds of Unix time.
+// A slot is a promise: one scan, recorded once, or a declared gap.
 type Schedule struct {
-	Interval int // seconds, above 0
-	Phase    int // seconds, from 0 until before Interval
+	Interval int     // seconds, above 0
+	Phase    float64 // seconds, from 0 until before Interval, in quarters
 }
 
 // ScheduleOf gives the monitor with this id its schedule. The phase is a hash of the id, so that the monitors of one
@@ -18,10 +25,15 @@ type Schedule struct {
 func ScheduleOf(monitorID int64, interval int) Schedule {
 	hash := fnv.New64a()
 	var id [8]byte
-	binary.BigEndian.PutUint64(id[:], uint64(monitorID))                                  //nolint:gosec // only the bits matter
-	_, _ = hash.Write(id[:])                                                              // never fails
-	return Schedule{Interval: interval, Phase: int(mix(hash.Sum64()) % uint64(interval))} //nolint:gosec // under interval
+	binary.BigEndian.PutUint64(id[:], uint64(monitorID)) //nolint:gosec // only the bits matter
+	_, _ = hash.Write(id[:])                             // never fails
+	seconds := uint64(interval)                          //nolint:gosec // above 0
+	h := mix(hash.Sum64())
+	return Schedule{Interval: interval, Phase: float64(h%seconds) + float64(h/seconds%slotsPerSecond)/slotsPerSecond}
 }
+
+// Phases gives how many phases schedules of this interval have.
+func (s Schedule) Phases() int { return s.Interval * slotsPerSecond }
 
 // mix spreads what FNV leaves close together for small ids (the finalizer of MurmurHash3).
 func mix(h uint64) uint64 {
@@ -32,12 +44,17 @@ func mix(h uint64) uint64 {
 	return h ^ h>>33
 }
 
+// IsSlotTime reports whether a slot of any schedule can lie at t.
+func IsSlotTime(t time.Time) bool { return t.UnixNano()%int64(slotGrain) == 0 }
+
 // SlotAt gives the present slot: the last one at or before t.
 func (s Schedule) SlotAt(t time.Time) time.Time {
-	second := t.Unix()
-	interval := int64(s.Interval)
-	since := ((second-int64(s.Phase))%interval + interval) % interval
-	return time.Unix(second-since, 0).UTC()
+	at, interval := t.UnixNano(), int64(s.duration())
+	since := (at - int64(s.Phase*float64(time.Second))) % interval
+	if since < 0 {
+		since += interval
+	}
+	return time.Unix(0, at-since).UTC()
 }
 
 // SlotAfter gives the first slot strictly after t.

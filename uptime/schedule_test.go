@@ -1,6 +1,7 @@
 package uptime_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ var (
 )
 
 func isSlot(s uptime.Schedule, t time.Time) bool {
-	return t.Nanosecond() == 0 && t.Unix()%int64(s.Interval) == int64(s.Phase)
+	return t.UnixMilli()%int64(1000*s.Interval) == int64(1000*s.Phase) && uptime.IsSlotTime(t)
 }
 
 func TestScheduleOf(t *testing.T) {
@@ -30,26 +31,27 @@ func TestScheduleOf(t *testing.T) {
 		interval := intervals.Draw(t, "interval")
 		s := uptime.ScheduleOf(ids.Draw(t, "id"), interval)
 		require.Equal(t, interval, s.Interval)
-		require.GreaterOrEqual(t, s.Phase, 0)
-		require.Less(t, s.Phase, interval)
+		require.GreaterOrEqual(t, s.Phase, 0.0)
+		require.Less(t, s.Phase, float64(interval))
+		require.Zero(t, math.Mod(s.Phase, 0.25))
 	}))
 
 	t.Run("PhasesAreStoredAndSoNeverChange", func(t *testing.T) {
 		t.Parallel()
-		for id, want := range map[int64]int{1: 19, 2: 7, 3: 57, 1000: 37, 1 << 40: 30} {
+		for id, want := range map[int64]float64{1: 19.75, 2: 7.25, 3: 57.75, 1000: 37.25, 1 << 40: 30} {
 			require.Equal(t, want, uptime.ScheduleOf(id, 60).Phase, "monitor %d", id)
 		}
 	})
 
 	t.Run("ConsecutiveIdsSpreadEvenly", func(t *testing.T) {
 		t.Parallel()
-		const monitors, interval = 60_000, 60
-		counts := make([]int, interval)
+		const monitors, interval = 60_000, 15
+		counts := make([]int, 4*interval)
 		for id := range int64(monitors) {
-			counts[uptime.ScheduleOf(id, interval).Phase]++
+			counts[int(4*uptime.ScheduleOf(id, interval).Phase)]++
 		}
-		for phase, count := range counts {
-			require.InDelta(t, monitors/interval, count, 150, "phase %d", phase) // five standard deviations
+		for quarter, count := range counts {
+			require.InDelta(t, monitors/len(counts), count, 150, "phase %d/4", quarter) // five standard deviations
 		}
 	})
 }

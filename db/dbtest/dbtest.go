@@ -114,7 +114,7 @@ func urlOf(database string) (string, error) {
 }
 
 // Monitor gives a monitor of an interval and phase, without state, schedule or jobs. Its URL is its own.
-func Monitor(t require.TestingT, conn db.DBTX, interval, phase int) db.Monitor {
+func Monitor(t require.TestingT, conn db.DBTX, interval int, phase float64) db.Monitor {
 	ctx := context.Background()
 	ids, err := db.New(conn).NextMonitorIDs(ctx, 1)
 	require.NoError(t, err)

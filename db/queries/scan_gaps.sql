@@ -6,7 +6,7 @@ SELECT gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot, gap.reason, 
 FROM (
     SELECT
         @interval_seconds::integer AS interval_seconds,
-        @phase::integer AS phase,
+        @phase::float8 AS phase,
         @from_slot::timestamptz AS from_slot,
         @to_slot::timestamptz AS to_slot,
         @reason::text AS reason,
@@ -22,7 +22,7 @@ ON CONFLICT DO NOTHING;
 -- name: DeclareMonitorGaps :exec
 INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    @interval_seconds::integer, @phase::integer, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
+    @interval_seconds::integer, @phase::float8, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
     @at::timestamptz
 FROM unnest(@monitor_ids::bigint[]) AS m (id)
 WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = m.id)

@@ -6,7 +6,7 @@ SELECT interval_seconds, phase
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase')::integer
+SELECT (args ->> 'interval')::integer, (args ->> 'phase')::float8
 FROM river_job
 WHERE
     kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
@@ -36,14 +36,14 @@ UPDATE tend_progress SET checked_until = @checked_until;
 -- name: ListUnaccountedSlots :many
 SELECT
     u.interval_seconds::integer AS interval_seconds,
-    u.phase::integer AS phase,
+    u.phase::float8 AS phase,
     u.slot::timestamptz AS slot,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase')::integer = u.phase
+            AND (j.args ->> 'phase')::float8 = u.phase
             AND (j.args ->> 'slot')::timestamptz <= u.slot
     ) AS live
 FROM unaccounted_slots(@since::timestamptz, @until::timestamptz) AS u
