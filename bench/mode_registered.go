@@ -25,8 +25,9 @@ func runRegistered(ctx context.Context, b *bench) (result, error) {
 	return r, nil
 }
 
-// afterStart is how long workers that are new have to look through what is due.
-const afterStart = 40 * time.Second
+// afterStart is how long workers that are new have to catch up with what came due while there were none: rounds that are
+// late wait for a minute at most.
+const afterStart = 75 * time.Second
 
 // measureRegistered measures a fleet with so many monitors, at the rate that is asked for.
 func (b *bench) measureRegistered(ctx context.Context, monitors int) (measurement, error) {

@@ -28,7 +28,7 @@ WHERE NOT EXISTS (
     WHERE
         j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
         AND (j.args ->> 'interval')::integer = u.interval_seconds
-        AND (j.args ->> 'phase')::integer = u.phase
+        AND (j.args ->> 'phase')::double precision = u.phase
         AND (j.args ->> 'slot')::timestamptz <= u.slot
 );
 
@@ -56,7 +56,7 @@ WHERE
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = m.interval_seconds
-            AND (j.args ->> 'phase')::integer = m.phase
+            AND (j.args ->> 'phase')::double precision = m.phase
     );
 
 -- check: a row of the log that somebody had read is gone, or is another one now

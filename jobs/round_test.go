@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -256,18 +257,28 @@ func (c *tally) Probe(_ context.Context, target probe.Target) probe.Result {
 	return well()
 }
 
+// River's unique key is a hash of this text: rounds that were inserted when phases were whole seconds keep theirs.
+func TestRoundArgsAreWrittenAsEver(t *testing.T) {
+	t.Parallel()
+	for phase, want := range map[float64]string{7: "7", 7.25: "7.25", 86399: "86399"} {
+		text, err := json.Marshal(jobs.RoundArgs{Interval: 86400, Phase: phase, Slot: noon})
+		require.NoError(t, err)
+		require.Equal(t, `{"interval":86400,"phase":`+want+`,"slot":"`+noon.Format(time.RFC3339)+`"}`, string(text))
+	}
+}
+
 func TestRoundOfMany(t *testing.T) {
 	t.Parallel()
 	schedule := uptime.Schedule{Interval: 10, Phase: 3}
 	slot := schedule.SlotAfter(noon)
 	first := jobs.RoundArgs{Interval: 10, Phase: 3, Slot: slot}
 
-	// 1,200 monitors with ids from 1,010 to 13,000, so that they are in three parts of 5,000 ids.
+	// 1,200 monitors with ids from 1,040 to 49,000, so that they are in three parts of 20,000 ids.
 	newMany := func(t *testing.T) (*process, *tally) {
 		t.Helper()
 		prober := &tally{}
 		p := newProcessOn(t, dbtest.New(t), prober, jobs.Limits{Probes: 100, ProbesPerHost: 100})
-		p.insertMonitors(t, 1200, 10, schedule, slot)
+		p.insertMonitors(t, 1200, 40, schedule, slot)
 		p.inTime(slot)
 		return p, prober
 	}
@@ -318,14 +329,14 @@ func TestRoundOfMany(t *testing.T) {
 		t.Parallel()
 		p, prober := newMany(t)
 		// The first attempt found few enough to scan them all, and died; there is a POST in each part.
-		p.exec(t, "UPDATE monitors SET paused_at = now() WHERE id % 100 > 0")
-		p.exec(t, "UPDATE monitors SET method = 'POST' WHERE id IN (2000, 7000, 12000)")
+		p.exec(t, "UPDATE monitors SET paused_at = now() WHERE id % 400 > 0")
+		p.exec(t, "UPDATE monitors SET method = 'POST' WHERE id IN (8000, 28000, 48000)")
 		p.round(t, first, rescued)
 		parts := workParts(t, p)
 		require.Len(t, parts, 2)
 		require.Equal(t, "worker_lost", parts[0].Again)
 		require.Len(t, prober.probes, 117)
-		require.Equal(t, []string{"worker_lost 0-0 2000", "worker_lost 0-0 7000", "worker_lost 0-0 12000"}, p.gaps(t,
+		require.Equal(t, []string{"worker_lost 0-0 8000", "worker_lost 0-0 28000", "worker_lost 0-0 48000"}, p.gaps(t,
 			schedule, slot))
 	})
 }

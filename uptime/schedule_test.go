@@ -38,8 +38,8 @@ func TestScheduleOf(t *testing.T) {
 
 	t.Run("PhasesAreStoredAndSoNeverChange", func(t *testing.T) {
 		t.Parallel()
-		for id, want := range map[int64]float64{1: 19.75, 2: 7.25, 3: 57.75, 1000: 37.25, 1 << 40: 30} {
-			require.Equal(t, want, uptime.ScheduleOf(id, 60).Phase, "monitor %d", id)
+		for id, want := range map[int64]int{1: 79, 2: 29, 3: 231, 1000: 149, 1 << 40: 120} {
+			require.Equal(t, want, int(4*uptime.ScheduleOf(id, 60).Phase), "quarters of monitor %d", id)
 		}
 	})
 
