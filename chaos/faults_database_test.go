@@ -11,9 +11,9 @@ import (
 )
 
 // What a database that goes away may leave: a job that was handed out to a worker which never heard of it comes back
-// only when it is rescued, and the slots of its chain until then are missed; and a job that failed for want of the
-// database is tried again, when it is too late, with an error of ours as the reason.
-var lostWithTheDatabase = []string{"worker_lost", "service_down", "overloaded", "internal_error"}
+// only when it is rescued, and its slot is missed; and a job that failed for want of the database is tried again, when it
+// is too late.
+var lostWithTheDatabase = []string{"worker_lost", "service_down", "overloaded"}
 
 // Faults of Postgres.
 func databaseFaults() []fault {

@@ -177,8 +177,10 @@ func (s *simulation) work(job *simJob, attempt int, worker *simWorker) {
 		ok := s.commit(func() {
 			monitors = s.monitorsOf(job)
 			if len(monitors) > 0 {
-				next := job.schedule.Next(job.slot)
-				s.insert(job.schedule, next, next)
+				for next := job.slot; next.Before(job.schedule.Next(job.schedule.Next(job.slot))); {
+					next = job.schedule.Next(next)
+					s.insert(job.schedule, next, next)
+				}
 			}
 		})
 		if !ok {

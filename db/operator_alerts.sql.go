@@ -12,17 +12,13 @@ import (
 
 const closeStaleAlerts = `-- name: CloseStaleAlerts :exec
 UPDATE operator_alerts SET closed_at = greatest($1::timestamptz, seen_at), open_workers = '{}'
-WHERE closed_at IS NULL AND seen_at < $2::timestamptz
+WHERE closed_at IS NULL AND seen_at < least($1::timestamptz, clock_timestamp()) - INTERVAL '1 minute'
 `
 
-type CloseStaleAlertsParams struct {
-	At         time.Time
-	SeenBefore time.Time
-}
-
-// CloseStaleAlerts closes the alerts that nobody has renewed since an instant: who raised them is gone.
-func (q *Queries) CloseStaleAlerts(ctx context.Context, arg CloseStaleAlertsParams) error {
-	_, err := q.db.Exec(ctx, closeStaleAlerts, arg.At, arg.SeenBefore)
+// CloseStaleAlerts closes the alerts that nobody has renewed for a minute: who raised them is gone. The clock of who
+// closes them may be ahead.
+func (q *Queries) CloseStaleAlerts(ctx context.Context, at time.Time) error {
+	_, err := q.db.Exec(ctx, closeStaleAlerts, at)
 	return err
 }
 

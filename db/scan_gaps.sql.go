@@ -12,7 +12,7 @@ import (
 
 const declareGap = `-- name: DeclareGap :execrows
 INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot, gap.reason, gap.declared_at
+SELECT gap.interval_seconds, gap.phase, gap.from_slot, least(gap.to_slot, before.next_gap), gap.reason, gap.declared_at
 FROM (
     SELECT
         $1::integer AS interval_seconds,
@@ -22,6 +22,13 @@ FROM (
         $5::text AS reason,
         $6::timestamptz AS declared_at
 ) AS gap
+CROSS JOIN LATERAL (
+    SELECT min(g.from_slot) - make_interval(secs => gap.interval_seconds) AS next_gap
+    FROM scan_gaps AS g
+    WHERE
+        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase
+        AND g.from_slot > gap.from_slot AND g.monitor_id IS NULL
+) AS before
 WHERE EXISTS (
     SELECT 1 FROM unaccounted_slots(gap.from_slot, gap.to_slot + INTERVAL '1 second') AS u
     WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
@@ -39,7 +46,7 @@ type DeclareGapParams struct {
 }
 
 // DeclareGap declares the slots of an interval and phase from from_slot to to_slot, both included, if any of them was
-// promised and has neither a row nor a gap.
+// promised and has neither a row nor a gap. It ends before a gap that is there already.
 func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, error) {
 	result, err := q.db.Exec(ctx, declareGap,
 		arg.IntervalSeconds,

@@ -22,3 +22,6 @@ func (r *Recorder) SetDrain(drain time.Duration) { r.drain = drain }
 
 // Workers is how many workers share the places at a host.
 func (s *Scanner) Workers() int { return int(s.limiter.workers.Load()) }
+
+// SkewOf is by how much our clock is at least ahead of the database's.
+func SkewOf(asked, theirs, answered time.Time) time.Duration { return skewOf(asked, theirs, answered) }

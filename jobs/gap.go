@@ -11,15 +11,15 @@ import (
 
 // Why a promised slot was not scanned.
 const (
-	gapServiceDown   = "service_down"   // no worker ran
+	gapServiceDown   = "service_down"   // no worker ran, or none reached the database
 	gapWorkerLost    = "worker_lost"    // the worker died with the scan open
 	gapOverloaded    = "overloaded"     // no probe was free in time, or no room for its result
 	gapInternalError = "internal_error" // a fault of ours
 	gapUnaccounted   = "unaccounted"    // found missing by tend
 )
 
-// declareGap declares the slots of a schedule from one to another, both included, if any of them was promised and has
-// neither a row nor a gap, and reports whether that was so.
+// declareGap declares the slots of a schedule from one to another, both included, or until before a gap that is there
+// already, if any of them was promised and has neither a row nor a gap, and reports whether that was so.
 func declareGap(
 	ctx context.Context, queries *db.Queries, schedule uptime.Schedule, from, to time.Time, reason string, at time.Time,
 ) (declared bool, err error) {

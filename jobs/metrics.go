@@ -21,6 +21,7 @@ type Metrics struct {
 	repairs       prometheus.Counter
 	limitWaits    *prometheus.CounterVec
 	workers       prometheus.Gauge
+	clockSkew     prometheus.Gauge
 }
 
 // NewMetrics makes the metrics, and registers them.
@@ -60,9 +61,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "riverwatch_workers", Help: "Workers that share the limit of probes in flight to a host, with this one.",
 		}),
+		clockSkew: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "riverwatch_clock_skew_seconds",
+			Help: "By how much the clock of this process is at least ahead of the database's, or, below 0, behind it.",
+		}),
 	}
 	registry.MustRegister(m.lateness, m.scans, m.inFlight, m.probe, m.batchSize, m.batchSeconds, m.recorderQueue,
-		m.missed, m.repairs, m.limitWaits, m.workers)
+		m.missed, m.repairs, m.limitWaits, m.workers, m.clockSkew)
 	return m
 }
 

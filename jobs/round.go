@@ -23,6 +23,9 @@ import (
 const (
 	// A round with more monitors than this hands the others to sibling jobs, so that other workers share them.
 	roundSize = 500
+	// So many rounds of its chain a round makes sure of: were it only the next one, a worker that dies when River has given
+	// it that round, and it has not begun, would stop the chain until its rescue.
+	roundsAhead = 2
 	// So long before its slot a round begins: River finds jobs of the future by asking, and the siblings of a round are
 	// found as late again.
 	roundLead = 500 * time.Millisecond
@@ -88,9 +91,20 @@ type RoundWorker struct {
 	Scanner *Scanner
 }
 
-// Work scans the round's monitors at its slot, after it has made sure of the next round. A round that comes when its slot
+// databaseAway begins the text of an attempt's error, which River keeps, if it was for want of the database.
+const databaseAway = "the database was away"
+
+// Work scans the round's monitors at its slot, after it has made sure of the next rounds. A round that comes when its slot
 // is no longer the present one scans nothing, and declares what was missed.
 func (w *RoundWorker) Work(ctx context.Context, job *river.Job[RoundArgs]) error {
+	err := w.work(ctx, job)
+	if db.TroubleOf(err) == db.TroubleAway {
+		return fmt.Errorf("%s: %w", databaseAway, err)
+	}
+	return err
+}
+
+func (w *RoundWorker) work(ctx context.Context, job *river.Job[RoundArgs]) error {
 	s, schedule := w.Scanner, job.Args.schedule()
 	now, err := s.nowFor(ctx, job.Args)
 	if err != nil {
@@ -244,11 +258,15 @@ func (s *Scanner) listMonitors(ctx context.Context, args RoundArgs, part int64) 
 	})
 }
 
-// insertFollowers inserts the round of the next slot, and the siblings that scan the other parts of this one.
+// insertFollowers inserts the rounds of the next slots, and the siblings that scan the other parts of this one.
 func (s *Scanner) insertFollowers(ctx context.Context, tx pgx.Tx, job *river.Job[RoundArgs], parts []int64) error {
 	args := job.Args
-	next := args.schedule().Next(args.Slot)
-	followers := []river.InsertManyParams{roundJob(args.schedule(), next)}
+	var followers []river.InsertManyParams
+	slot := args.Slot
+	for range roundsAhead {
+		slot = args.schedule().Next(slot)
+		followers = append(followers, roundJob(args.schedule(), slot))
+	}
 	for _, part := range parts {
 		if part != 0 {
 			sibling := args
@@ -260,7 +278,7 @@ func (s *Scanner) insertFollowers(ctx context.Context, tx pgx.Tx, job *river.Job
 		}
 	}
 	if _, err := s.Queue.InsertManyTx(ctx, tx, followers); err != nil {
-		return fmt.Errorf("insert the next round: %w", err)
+		return fmt.Errorf("insert the next rounds: %w", err)
 	}
 	return nil
 }
@@ -359,8 +377,13 @@ func whyAgain(job *river.Job[RoundArgs]) string {
 	if len(job.Errors) == 0 {
 		return cmp.Or(job.Args.Again, gapServiceDown)
 	}
-	if strings.Contains(job.Errors[len(job.Errors)-1].Error, "rescued") {
+	last := job.Errors[len(job.Errors)-1].Error
+	switch {
+	case strings.Contains(last, "rescued"):
 		return gapWorkerLost
+	case strings.HasPrefix(last, databaseAway):
+		return gapServiceDown
+	default:
+		return gapInternalError
 	}
-	return gapInternalError
 }

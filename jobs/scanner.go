@@ -39,6 +39,7 @@ type Scanner struct {
 
 	limiter     *limiter
 	startWithin time.Duration
+	skewed      bool // its clock differs from the database's, and operators were told
 }
 
 // NewScanner makes a scanner with nothing in flight.

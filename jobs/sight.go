@@ -22,7 +22,6 @@ const (
 	sampleTick  = 2 * time.Second // between looks at strangers' hosts
 
 	renewTick  = 5 * time.Second  // of an open alert
-	alertStale = time.Minute      // after which nobody raises it any more
 	alertSight = "no_sight"       // its kind
 	alertWrite = 3 * time.Second  // how long the database may take
 	takeBackIn = 30 * time.Second // how long it may take to correct what was written

@@ -87,8 +87,7 @@ func (w *TendWorker) makeChunks(ctx context.Context, now time.Time) error {
 
 // closeStaleAlerts closes alerts whose workers are gone.
 func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error {
-	err := db.New(w.Conn).CloseStaleAlerts(ctx, db.CloseStaleAlertsParams{At: now, SeenBefore: now.Add(-alertStale)})
-	if err != nil {
+	if err := db.New(w.Conn).CloseStaleAlerts(ctx, now); err != nil {
 		return fmt.Errorf("close stale alerts: %w", err)
 	}
 	return nil

@@ -17,10 +17,11 @@ UPDATE operator_alerts SET
     closed_at = CASE WHEN open_workers <@ ARRAY[@worker::text] THEN greatest(@at::timestamptz, seen_at) END
 WHERE kind = @kind AND closed_at IS NULL AND open_workers @> ARRAY[@worker::text];
 
--- CloseStaleAlerts closes the alerts that nobody has renewed since an instant: who raised them is gone.
+-- CloseStaleAlerts closes the alerts that nobody has renewed for a minute: who raised them is gone. The clock of who
+-- closes them may be ahead.
 -- name: CloseStaleAlerts :exec
 UPDATE operator_alerts SET closed_at = greatest(@at::timestamptz, seen_at), open_workers = '{}'
-WHERE closed_at IS NULL AND seen_at < @seen_before::timestamptz;
+WHERE closed_at IS NULL AND seen_at < least(@at::timestamptz, clock_timestamp()) - INTERVAL '1 minute';
 
 -- ListAlerts gives the newest alerts, newest first.
 -- name: ListAlerts :many

@@ -9,6 +9,8 @@ ALTER TABLE scan_gaps ALTER COLUMN phase TYPE double precision;
 
 COMMENT ON COLUMN monitors.phase IS 'Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.';
 COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.';
+COMMENT ON COLUMN operator_alerts.kind IS 'no_sight: a worker cannot see the network. clock_skew: the clocks of a worker and of the database differ.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
@@ -34,7 +36,11 @@ AS $$
     CROSS JOIN LATERAL slots_of(
         s.interval_seconds, s.phase, greatest(since, s.from_at), least(until, s.until_at)
     ) AS slot
-    WHERE s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
+    WHERE
+        s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
+        -- Most schedules of long intervals have no slot in a range of minutes: to see that is cheaper than to ask for them.
+        AND ceil((date_part('epoch', since) - s.phase) / s.interval_seconds)
+        < ceil((date_part('epoch', until) - s.phase) / s.interval_seconds)
 $$;
 
 CREATE FUNCTION unaccounted_slots(since timestamptz, until timestamptz)
