@@ -18,6 +18,8 @@ const (
 	gapUnaccounted   = "unaccounted"    // found missing by tend
 )
 
+var gapReasons = []string{gapServiceDown, gapWorkerLost, gapOverloaded, gapInternalError, gapUnaccounted}
+
 // declareGap declares the slots of a schedule from one to another, both included, or until before a gap that is there
 // already, if any of them was promised and has neither a row nor a gap, and reports whether that was so.
 func declareGap(

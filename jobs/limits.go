@@ -47,11 +47,11 @@ func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
 // of these then has its share. With more workers than places each has one, as else it could not probe the host at all.
 func (l *limiter) acquire(ctx context.Context, host string) (release func(), err error) {
 	places, share := l.join(host), min(l.workers.Load(), l.perHost)
-	if err := l.take(ctx, places, share, "host"); err != nil {
+	if err := l.take(ctx, places, share, limitHost); err != nil {
 		l.leave(host)
 		return nil, err
 	}
-	if err := l.take(ctx, l.all, 1, "process"); err != nil {
+	if err := l.take(ctx, l.all, 1, limitProcess); err != nil {
 		places.Release(share)
 		l.leave(host)
 		return nil, err

@@ -24,6 +24,13 @@ type Metrics struct {
 	clockSkew     prometheus.Gauge
 }
 
+// The limits that an operator sets, as a label of riverwatch_limit_waits_total.
+const (
+	limitHost     = "host"     // RIVERWATCH_PROBES_PER_HOST
+	limitProcess  = "process"  // RIVERWATCH_PROBES
+	limitRecorder = "recorder" // RIVERWATCH_RECORDER_QUEUE
+)
+
 // NewMetrics makes the metrics, and registers them.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
@@ -65,6 +72,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "riverwatch_clock_skew_seconds",
 			Help: "By how much the clock of this process is at least ahead of the database's, or, below 0, behind it.",
 		}),
+	}
+	// From the start, lest the first of a kind be no increase.
+	for _, reason := range gapReasons {
+		m.missed.WithLabelValues(reason)
+	}
+	for _, limit := range []string{limitHost, limitProcess, limitRecorder} {
+		m.limitWaits.WithLabelValues(limit)
 	}
 	registry.MustRegister(m.lateness, m.scans, m.inFlight, m.probe, m.batchSize, m.batchSeconds, m.recorderQueue,
 		m.missed, m.repairs, m.limitWaits, m.workers, m.clockSkew)

@@ -74,7 +74,7 @@ var (
 func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.Certificate) error {
 	rec := &record{scan: scan, certificate: certificate, probe: r.Traces.probeOf(ctx), done: make(chan error, 1)}
 	if len(r.records) == cap(r.records) {
-		r.metrics.limitWaits.WithLabelValues("recorder").Inc()
+		r.metrics.limitWaits.WithLabelValues(limitRecorder).Inc()
 	}
 	select {
 	case r.records <- rec:

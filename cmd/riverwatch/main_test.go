@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,6 +275,50 @@ func (r *running) request(method, path, body string, headers ...string) (int, st
 	return response.StatusCode, string(raw)
 }
 
+// freeAddress gives an address of loopback at which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
+}
+
+var (
+	metricName   = regexp.MustCompile(`\b(riverwatch|process|go)_[a-z_]+\b`)
+	histogramEnd = regexp.MustCompile(`_(bucket|sum|count)$`)
+)
+
+// requireMetrics looks for all metrics that the dashboard asks for, and for those that people write alerts on. What is
+// asked of the database is kept for some seconds.
+func requireMetrics(t *testing.T, url string) {
+	t.Helper()
+	dashboard, err := os.ReadFile("../../deploy/grafana/riverwatch.json")
+	require.NoError(t, err)
+	wanted := []string{
+		"# TYPE riverwatch_build_info ", "# TYPE riverwatch_workers ", "# TYPE riverwatch_clock_skew_seconds ", "# TYPE go_goroutines ",
+		`riverwatch_slots_missed_total{reason="worker_lost"} 0`, `riverwatch_scans_total{outcome="ok"} `,
+	}
+	asked := metricName.FindAllString(string(dashboard), -1)
+	require.Greater(t, len(asked), 10)
+	for _, name := range asked {
+		wanted = append(wanted, "# TYPE "+histogramEnd.ReplaceAllString(name, "")+" ")
+	}
+
+	var missing []string
+	require.Eventually(t, func() bool {
+		response, err := http.Get(url)
+		require.NoError(t, err)
+		defer response.Body.Close() //nolint:errcheck // nothing is lost
+		text, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		missing = slices.DeleteFunc(slices.Clone(wanted), func(line string) bool {
+			return strings.Contains(string(text), "\n"+line)
+		})
+		return len(missing) == 0
+	}, 20*time.Second, 200*time.Millisecond, "missing: %v", &missing)
+}
+
 func TestServe(t *testing.T) {
 	t.Parallel()
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -280,6 +327,7 @@ func TestServe(t *testing.T) {
 	t.Cleanup(target.Close)
 	environment := map[string]string{
 		"DATABASE_URL": dbtest.EmptyURL(t), "RIVERWATCH_LISTEN": "127.0.0.1:0", "RIVERWATCH_ALLOW_CIDRS": "127.0.0.0/8",
+		"RIVERWATCH_METRICS_LISTEN": freeAddress(t),
 	}
 	r := start(t, environment, "serve").answers()
 
@@ -315,6 +363,8 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = command(t.Context(), healthy, "api")
 	require.ErrorContains(t, err, "RIVERWATCH_LISTEN", "the port is taken")
+
+	requireMetrics(t, "http://"+environment["RIVERWATCH_METRICS_LISTEN"]+"/metrics")
 
 	require.NoError(t, r.stop())
 	_, _, err = command(t.Context(), healthy, "healthcheck")
