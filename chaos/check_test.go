@@ -154,7 +154,7 @@ func (w *world) checkLedger(t *testing.T) {
 	for _, h := range w.target.hits() {
 		requests[h.path] = append(requests[h.path], h.at)
 	}
-	rows, lost := w.rows(t), w.lostSlots(t)
+	rows, lost := w.rows(t), w.lostScans(t)
 	var findings []string
 	for path, hits := range requests {
 		for _, finding := range account(hits, rows[path], lost[path]) {
@@ -191,32 +191,36 @@ func (w *world) rows(t *testing.T) map[string][]row {
 	return rows
 }
 
-// lostSlots gives the slots of each path of the target of whose scan nothing is known: declared as gaps, or still at
-// work when the world was stopped.
-func (w *world) lostSlots(t *testing.T) map[string][]time.Time {
+// lostScans gives the scans of each path of the target of which nothing is known: declared as gaps, or still at work when
+// the world was stopped.
+func (w *world) lostScans(t *testing.T) map[string][]lostScan {
 	t.Helper()
 	found, err := w.direct.Query(t.Context(), `
-		SELECT DISTINCT regexp_replace(m.url, '^https?://[^/]*', '') AS path, p.slot
+		SELECT DISTINCT regexp_replace(m.url, '^https?://[^/]*', '') AS path, p.slot, false
 		FROM promised_slots($1, $2) AS p
 		JOIN monitors AS m ON m.id = p.monitor_id
 		LEFT JOIN monitor_log AS l ON l.slot = p.slot AND l.monitor_id = p.monitor_id
 		WHERE l.slot IS NULL
 		UNION ALL
-		SELECT regexp_replace(m.url, '^https?://[^/]*', ''), (j.args ->> 'at')::timestamptz -- tries that came to nothing
+		SELECT regexp_replace(m.url, '^https?://[^/]*', ''), (j.args ->> 'at')::timestamptz, true -- tries that came to nothing
 		FROM river_job AS j
 		JOIN monitors AS m ON m.id = (j.args ->> 'monitor_id')::bigint
 		LEFT JOIN monitor_log AS l ON l.slot = (j.args ->> 'at')::timestamptz AND l.monitor_id = m.id
 		CROSS JOIN generate_series(1, j.attempt - (l.slot IS NOT NULL)::integer)
-		WHERE j.kind = 'scan'
-		ORDER BY path, slot`, w.began.Add(-time.Minute), time.Now())
+		WHERE j.kind = 'scan'`, w.began.Add(-time.Minute), time.Now())
 	require.NoError(t, err)
 	defer found.Close()
-	lost := map[string][]time.Time{}
+	lost := map[string][]lostScan{}
 	for found.Next() {
 		var path string
 		var slot time.Time
-		require.NoError(t, found.Scan(&path, &slot))
-		lost[path] = append(lost[path], slot)
+		var tries bool
+		require.NoError(t, found.Scan(&path, &slot, &tries))
+		start := longestStart
+		if tries {
+			start = longestTries
+		}
+		lost[path] = append(lost[path], lostScan{slot, slot.Add(start)})
 	}
 	require.NoError(t, found.Err())
 	return lost

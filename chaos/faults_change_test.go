@@ -29,7 +29,7 @@ import (
 func changeFaults() []fault {
 	return []fault{
 		{"F35", "three tend and insert rounds at the same time", true, setup{monitors: full(80, 1000), workers: 3, tendMay: true}, race},
-		{"F36", "there is a backlog", false, setup{gaps: lostWithAllWorkers, late: lateAgain}, pileUp},
+		{"F36", "there is a backlog", false, setup{gaps: lostWithWorkers, late: lateAgain}, pileUp},
 		{"F47", "the schema is migrated under load", true, setup{}, migrate},
 		{"F48", "the program is replaced, one process after the other", true, setup{}, deploy},
 		{"F50", "many write across a chunk's boundary", true, setup{}, crossBoundaries},

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What remains when no worker is alive for a moment.
-var lostWithAllWorkers = []string{"worker_lost", "service_down"}
+// Why slots are missed when workers die, and it may be that none is there for a moment.
+var lostWithWorkers = []string{"worker_lost", "service_down"}
 
 // A chain that stood still begins again in the middle of a slot, and so late by up to an interval, and what a busy
 // machine adds.
@@ -26,15 +26,15 @@ func afterDeath(workers int) setup {
 
 // afterSleep is that of faults that freeze workers, whose scans go on where they were.
 func afterSleep(workers int) setup {
-	return setup{workers: workers, gaps: lostWithAllWorkers, late: 3 * time.Minute}
+	return setup{workers: workers, gaps: lostWithWorkers, late: 3 * time.Minute}
 }
 
 // Faults of our own processes: killed, frozen, stopped.
 func processFaults() []fault {
 	return []fault{
 		{"F01", "a worker is killed in the middle of scans", true, afterDeath(2), killWorker},
-		{"F02", "all workers are dead for a while", false, setup{noClient: true, gaps: lostWithAllWorkers, late: lateAgain}, killAllWorkers},
-		{"F03", "workers are killed again and again", false, setup{workers: 3, gaps: lostWithAllWorkers, late: lateAgain}, killStorm},
+		{"F02", "all workers are dead for a while", false, setup{noClient: true, gaps: lostWithWorkers, late: lateAgain}, killAllWorkers},
+		{"F03", "workers are killed again and again", false, setup{workers: 3, gaps: lostWithWorkers, late: lateAgain}, killStorm},
 		{"F04", "a worker is frozen past its rescue", false, afterSleep(2), freezeWorker},
 		{"F05", "a worker is asked to stop", true, setup{}, stopWorker},
 		{"F31", "River's leader dies", false, afterDeath(3), killLeader},

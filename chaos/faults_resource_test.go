@@ -98,7 +98,7 @@ func starve(t *testing.T, w *world) {
 	time.Sleep(full(15*time.Second, time.Minute))
 	w.target.answers(answerAtOnce)
 	starved.kill(t) // it would take minutes to stop
-	w.gaps = append(w.gaps, lostWithAllWorkers...)
+	w.gaps = append(w.gaps, lostWithWorkers...)
 	w.workers = append(w.workers, w.startWorker(t))
 	w.calm = time.Now()
 	t.Logf("%d scans of a starved worker", len(w.ask(t,

@@ -53,11 +53,27 @@ func (s *simulation) addGap(schedule uptime.Schedule, gap simGap) {
 	s.gaps[schedule] = append(s.gaps[schedule], gap)
 }
 
-func (s *simulation) declared(schedule uptime.Schedule, slot time.Time, id int64) bool {
-	return slices.ContainsFunc(s.gaps[schedule], func(g simGap) bool {
-		return !slot.Before(g.from) && !slot.After(g.to) && (g.id == 0 || g.id == id)
-	})
+// declareGap declares slots of all monitors of a schedule, where there is no such gap yet: as DeclareGap does.
+func (s *simulation) declareGap(schedule uptime.Schedule, from, to time.Time, reason string) {
+	for !from.After(to) && s.declared(schedule, from, 0) {
+		from = schedule.Next(from)
+	}
+	for _, g := range s.gaps[schedule] {
+		if g.id == 0 && g.from.After(from) && !g.from.After(to) {
+			to = schedule.Previous(g.from)
+		}
+	}
+	if !from.After(to) && s.anyUnaccounted(schedule, from, to) {
+		s.addGap(schedule, simGap{from: from, to: to, reason: reason})
+	}
 }
+
+// declared reports whether a slot is in a gap: of all monitors, or, id not being 0, of this one.
+func (s *simulation) declared(schedule uptime.Schedule, slot time.Time, id int64) bool {
+	return slices.ContainsFunc(s.gaps[schedule], func(g simGap) bool { return g.has(slot) && (g.id == 0 || g.id == id) })
+}
+
+func (g simGap) has(slot time.Time) bool { return !slot.Before(g.from) && !slot.After(g.to) }
 
 // findings gives what does not hold at the end.
 func (s *simulation) findings() (findings []string) {
@@ -65,7 +81,10 @@ func (s *simulation) findings() (findings []string) {
 		findings = append(findings, fmt.Sprintf("slot %s of monitor %d has neither a row nor a gap", missing.slot, missing.id))
 	}
 	for _, gaps := range s.gaps {
-		for _, g := range gaps {
+		for i, g := range gaps {
+			if g.id == 0 && slices.ContainsFunc(gaps[:i], func(h simGap) bool { return h.id == 0 && (h.has(g.from) || g.has(h.from)) }) {
+				findings = append(findings, fmt.Sprintf("two gaps are of the slot %s", g.from))
+			}
 			if g.reason == "unaccounted" || g.reason == "" {
 				findings = append(findings, fmt.Sprintf("tend found the slot %s forgotten (%q)", g.from, g.reason))
 			}

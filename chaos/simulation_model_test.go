@@ -184,7 +184,7 @@ func (s *simulation) work(job *simJob, attempt int, worker *simWorker) {
 			}
 		})
 		if !ok {
-			s.retry(job, attempt, "internal_error")
+			s.retry(job, attempt, "service_down")
 			return
 		}
 		s.scanAll(job, attempt, worker, monitors)
@@ -212,13 +212,11 @@ func (s *simulation) declareMissed(job *simJob, attempt int) {
 		start = next
 	}
 	ok := s.commit(func() {
-		if s.anyUnaccounted(job.schedule, job.slot, to) {
-			s.addGap(job.schedule, simGap{from: job.slot, to: to, reason: reason})
-		}
+		s.declareGap(job.schedule, job.slot, to, reason)
 		s.insert(job.schedule, next, start)
 	})
 	if !ok {
-		s.retry(job, attempt, "internal_error")
+		s.retry(job, attempt, "service_down")
 		return
 	}
 	s.finish(job, attempt)
@@ -327,7 +325,7 @@ func (s *simulation) tend() {
 			until = missing.slot
 			break
 		}
-		s.addGap(missing.schedule, simGap{from: missing.slot, to: missing.slot, reason: "unaccounted"})
+		s.declareGap(missing.schedule, missing.slot, missing.slot, "unaccounted")
 	}
 	s.tended = until
 }

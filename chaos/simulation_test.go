@@ -232,6 +232,11 @@ func TestSimulationFindsFaults(t *testing.T) {
 				delete(s.log, key)
 			}
 		},
+		"AGapTwice": func(s *simulation) {
+			gap := simGap{from: s.end.Add(-time.Minute), to: s.end, reason: "service_down"}
+			s.addGap(s.monitors[0].schedule, gap)
+			s.addGap(s.monitors[0].schedule, gap)
+		},
 		"AWrongState":   func(s *simulation) { s.monitors[0].state.Failures = 77 },
 		"ARequestTwice": func(s *simulation) { s.monitors[0].safe, s.requests[simDue{id: s.monitors[0].id}] = false, 2 },
 	}

@@ -88,7 +88,7 @@ type OperatorAlert struct {
 	// When it was last true: who raises an alert renews it every few seconds. One that is not renewed for a minute is closed.
 	SeenAt   time.Time
 	ClosedAt *time.Time
-	// no_sight: a worker cannot see the network. clock_skew: the clocks of a worker and of the database differ.
+	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
 	Kind    string
 	Message string
 	// All workers that it was about.

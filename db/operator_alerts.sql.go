@@ -11,7 +11,7 @@ import (
 )
 
 const closeStaleAlerts = `-- name: CloseStaleAlerts :exec
-UPDATE operator_alerts SET closed_at = greatest($1::timestamptz, seen_at), open_workers = '{}'
+UPDATE operator_alerts SET closed_at = greatest(least($1::timestamptz, clock_timestamp()), seen_at), open_workers = '{}'
 WHERE closed_at IS NULL AND seen_at < least($1::timestamptz, clock_timestamp()) - INTERVAL '1 minute'
 `
 

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-const declareGap = `-- name: DeclareGap :execrows
+const declareGap = `-- name: DeclareGap :one
 INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase, gap.from_slot, least(gap.to_slot, before.next_gap), gap.reason, gap.declared_at
+SELECT gap.interval_seconds, gap.phase, start.slot, stop.slot, gap.reason, gap.declared_at
 FROM (
     SELECT
         $1::integer AS interval_seconds,
@@ -23,17 +23,30 @@ FROM (
         $6::timestamptz AS declared_at
 ) AS gap
 CROSS JOIN LATERAL (
-    SELECT min(g.from_slot) - make_interval(secs => gap.interval_seconds) AS next_gap
+    SELECT min(slot) AS slot
+    FROM slots_of(gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
+    WHERE NOT EXISTS (
+        SELECT 1 FROM scan_gaps AS g
+        WHERE
+            g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+            AND slot BETWEEN g.from_slot AND g.to_slot
+    )
+) AS start
+CROSS JOIN LATERAL (
+    SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
     FROM scan_gaps AS g
     WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase
-        AND g.from_slot > gap.from_slot AND g.monitor_id IS NULL
-) AS before
-WHERE EXISTS (
-    SELECT 1 FROM unaccounted_slots(gap.from_slot, gap.to_slot + INTERVAL '1 second') AS u
-    WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
-)
+        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+        AND g.to_slot > start.slot AND g.from_slot > start.slot
+) AS stop
+WHERE
+    start.slot <= stop.slot
+    AND EXISTS (
+        SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
+        WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
+    )
 ON CONFLICT DO NOTHING
+RETURNING from_slot, to_slot
 `
 
 type DeclareGapParams struct {
@@ -45,10 +58,16 @@ type DeclareGapParams struct {
 	At              time.Time
 }
 
+type DeclareGapRow struct {
+	FromSlot time.Time
+	ToSlot   time.Time
+}
+
 // DeclareGap declares the slots of an interval and phase from from_slot to to_slot, both included, if any of them was
-// promised and has neither a row nor a gap. It ends before a gap that is there already.
-func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, error) {
-	result, err := q.db.Exec(ctx, declareGap,
+// promised and has neither a row nor a gap. It begins at the first that is in no gap of all monitors yet, and ends before
+// the next such gap.
+func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (DeclareGapRow, error) {
+	row := q.db.QueryRow(ctx, declareGap,
 		arg.IntervalSeconds,
 		arg.Phase,
 		arg.FromSlot,
@@ -56,10 +75,9 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (int64, 
 		arg.Reason,
 		arg.At,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var i DeclareGapRow
+	err := row.Scan(&i.FromSlot, &i.ToSlot)
+	return i, err
 }
 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec

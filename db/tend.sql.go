@@ -43,8 +43,8 @@ type ListDeadChainsRow struct {
 	Phase           float64
 }
 
-// ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is more than two
-// intervals ahead keeps no promise: the database's clock was wrong when it was inserted. Both sides are read once: joined,
+// ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is further ahead
+// than the next but one keeps no promise: the database's clock was wrong when it was inserted. Both sides are read once: joined,
 // each of many monitors would be held against each round.
 func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadChainsRow, error) {
 	rows, err := q.db.Query(ctx, listDeadChains, at)

@@ -7,7 +7,6 @@ package db
 
 import (
 	"context"
-	"time"
 )
 
 const attendWorker = `-- name: AttendWorker :one
@@ -16,24 +15,19 @@ WITH attending AS (
     ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at
     RETURNING name
 )
-SELECT count(*)::integer AS workers, clock_timestamp()::timestamptz AS now FROM (
+SELECT count(*)::integer FROM (
     SELECT name FROM attending
     UNION
     SELECT name FROM workers WHERE seen_at > now() - INTERVAL '30 seconds'
 ) AS live
 `
 
-type AttendWorkerRow struct {
-	Workers int
-	Now     time.Time
-}
-
-// AttendWorker notes that a worker is there, counts those that are, and says what time it is by the database's clock.
-func (q *Queries) AttendWorker(ctx context.Context, worker string) (AttendWorkerRow, error) {
+// AttendWorker notes that a worker is there, and counts those that are.
+func (q *Queries) AttendWorker(ctx context.Context, worker string) (int, error) {
 	row := q.db.QueryRow(ctx, attendWorker, worker)
-	var i AttendWorkerRow
-	err := row.Scan(&i.Workers, &i.Now)
-	return i, err
+	var column_1 int
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const forgetWorkers = `-- name: ForgetWorkers :exec

@@ -6,17 +6,74 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"riverwatch/db"
 )
 
 const (
-	// By more than this the clocks of a worker and of the database may not differ (HOSTILE F33).
+	// By more than this the clocks of a process and of the database may not differ (HOSTILE F33).
 	clockTolerance = 2 * time.Second
+	clockTick      = 10 * time.Second
+	clockTimeout   = 3 * time.Second
 
 	alertClock        = "clock_skew" // the kind of alert
-	alertClockMessage = "The clocks of a worker and of the database differ by more than 2 s. Lateness is measured wrongly, " +
-		"and if the worker leads River's upkeep, it may hand out jobs again that are under way."
+	alertClockMessage = "The clocks of a process and of the database differ by more than 2 s. A worker records lateness " +
+		"wrongly then, and if it leads River's upkeep, it may hand out jobs again that are under way; an API may promise " +
+		"slots that have passed."
 )
+
+// Clock compares the clock of this process with the database's, and tells operators if they differ. Nothing is set right:
+// what must be exact holds without it.
+type Clock struct {
+	conn    db.Conn
+	process string
+	now     func() time.Time
+	skew    prometheus.Gauge
+	logger  *slog.Logger
+	differs bool // and operators were told
+}
+
+// NewClock makes the clock of a process, and registers its metric.
+func NewClock(
+	registry prometheus.Registerer, conn db.Conn, process string, now func() time.Time, logger *slog.Logger,
+) *Clock {
+	c := &Clock{conn: conn, process: process, now: now, logger: logger}
+	c.skew = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "riverwatch_clock_skew_seconds",
+		Help: "By how much the clock of this process is at least ahead of the database's, or, below 0, behind it.",
+	})
+	registry.MustRegister(c.skew)
+	return c
+}
+
+// Watch compares every few seconds, until stop is called.
+func (c *Clock) Watch(ctx context.Context) (stop func()) {
+	stopWatching := untilStopped(ctx, func(ctx context.Context) {
+		for first := true; first || sleepFor(ctx, clockTick, nil); first = false {
+			if err := c.compare(ctx); err != nil && ctx.Err() == nil {
+				c.logger.WarnContext(ctx, "cannot compare the clock with the database's", slog.Any("error", err))
+			}
+		}
+	})
+	return func() {
+		stopWatching()
+		_ = c.tell(context.WithoutCancel(ctx), 0, time.Time{}) // nobody's matter any more, since it was last seen
+	}
+}
+
+func (c *Clock) compare(ctx context.Context) error {
+	askCtx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	asked := c.now()
+	theirs, err := db.New(c.conn).DatabaseNow(askCtx)
+	if err != nil {
+		return fmt.Errorf("ask the database for the time: %w", err)
+	}
+	skew := skewOf(asked, theirs, c.now())
+	c.skew.Set(skew.Seconds())
+	return c.tell(ctx, skew, theirs)
+}
 
 // skewOf gives by how much our clock is at least ahead of the database's, or, below 0, behind it: theirs was read between
 // the two instants of ours.
@@ -24,27 +81,28 @@ func skewOf(asked, theirs, answered time.Time) time.Duration {
 	return max(asked.Sub(theirs), 0) + min(answered.Sub(theirs), 0)
 }
 
-// compareClocks raises the alert of clocks that differ, or renews it, or withdraws it. Its times are the database's.
-func (s *Scanner) compareClocks(ctx context.Context, logger *slog.Logger, skew time.Duration, theirs time.Time) error {
-	s.Recorder.metrics.clockSkew.Set(skew.Seconds())
-	queries, differ := db.New(s.Conn), skew.Abs() > clockTolerance
+// tell raises the alert of clocks that differ, or renews it, or withdraws it, at a time of the database.
+func (c *Clock) tell(ctx context.Context, skew time.Duration, at time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	queries, differs := db.New(c.conn), skew.Abs() > clockTolerance
 	switch {
-	case differ:
-		if !s.skewed {
-			logger.ErrorContext(ctx, "the clocks of this worker and of the database differ", slog.Duration("by", skew))
+	case differs:
+		if !c.differs {
+			c.logger.ErrorContext(ctx, "the clocks of this process and of the database differ", slog.Duration("by", skew))
 		}
 		err := queries.RaiseAlert(ctx, db.RaiseAlertParams{
-			Kind: alertClock, Message: alertClockMessage, Worker: s.Worker, At: theirs,
+			Kind: alertClock, Message: alertClockMessage, Worker: c.process, At: at,
 		})
 		if err != nil {
 			return fmt.Errorf("raise the alert: %w", err)
 		}
-	case s.skewed:
-		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertClock, Worker: s.Worker, At: theirs})
+	case c.differs:
+		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertClock, Worker: c.process, At: at})
 		if err != nil {
 			return fmt.Errorf("withdraw the alert: %w", err)
 		}
 	}
-	s.skewed = differ
+	c.differs = differs
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/jobs"
@@ -16,30 +17,49 @@ func TestClocksThatDiffer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newProcess(t)
+			now := func() time.Time { return time.Now().Add(skew) }
+			registry := prometheus.NewRegistry()
+			api := jobs.NewClock(registry, p.pool, "api", func() time.Time { return now() }, slog.New(&p.logs))
+			worker := jobs.NewClock(prometheus.NewRegistry(), p.pool, "worker", now, slog.New(&p.logs))
 			alerts := func() []string {
 				return column[string](t, p, `SELECT concat_ws(' ', kind, open_workers, CASE WHEN closed_at IS NULL THEN 'open' END)
 					FROM operator_alerts ORDER BY id`)
 			}
-			renewed := func() time.Time {
-				return column[time.Time](t, p, "SELECT coalesce(max(seen_at), 'epoch') FROM operator_alerts")[0]
+			tendBy := func(now time.Time) {
+				p.setNow(now)
+				p.tend(t)
 			}
-			attendUntil := func(skew time.Duration, done func() bool) {
-				p.setNow(time.Now().Add(skew))
-				leave := p.scanner.Attend(t.Context(), slog.New(&p.logs))
-				defer leave()
-				require.Eventually(t, done, 10*time.Second, time.Millisecond)
-			}
-			for range 2 { // one alert, however often it is found
-				before := renewed()
-				attendUntil(skew, func() bool { return renewed().After(before) })
-				require.Equal(t, []string{"clock_skew {test} open"}, alerts())
-			}
-			p.logs.await(t, "the clocks of this worker and of the database differ")
-			p.setNow(time.Now().Add(max(skew, 0)))
-			p.tend(t) // by a leader whose clock may be the one that is wrong
-			require.Equal(t, []string{"clock_skew {test} open"}, alerts())
 
-			attendUntil(time.Second, func() bool { return alerts()[0] == "clock_skew {}" })
+			for range 2 { // one alert, however often it is found
+				require.NoError(t, api.Compare(t.Context()))
+				require.Equal(t, []string{"clock_skew {api} open"}, alerts())
+			}
+			p.logs.await(t, "the clocks of this process and of the database differ")
+			metrics, err := registry.Gather()
+			require.NoError(t, err)
+			require.Equal(t, "riverwatch_clock_skew_seconds", metrics[0].GetName())
+			require.InDelta(t, skew.Seconds(), metrics[0].GetMetric()[0].GetGauge().GetValue(), 1)
+
+			stop := worker.Watch(t.Context())
+			require.Eventually(t, func() bool { return alerts()[0] == "clock_skew {api,worker} open" }, 10*time.Second,
+				time.Millisecond)
+			stop()
+			require.Equal(t, []string{"clock_skew {api} open"}, alerts(), "it is nobody's matter who has ended")
+
+			now = time.Now
+			require.NoError(t, api.Compare(t.Context()))
+			require.Equal(t, []string{"clock_skew {}"}, alerts())
+
+			// Who raised it is gone without a word. Who tends may be the one whose clock is ahead.
+			require.NoError(t, jobs.NewClock(prometheus.NewRegistry(), p.pool, "gone", func() time.Time {
+				return time.Now().Add(skew)
+			}, slog.New(&p.logs)).Compare(t.Context()))
+			tendBy(time.Now().Add(max(skew, 0)))
+			require.Equal(t, "clock_skew {gone} open", alerts()[1])
+			p.exec(t, "UPDATE operator_alerts SET opened_at = now() - interval '2 min', seen_at = now() - interval '61 s'")
+			tendBy(time.Now().Add(max(skew, 0)))
+			require.Equal(t, "clock_skew {}", alerts()[1])
+			require.Zero(t, p.count(t, "operator_alerts WHERE closed_at > now()"))
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"time"
 
 	"github.com/riverqueue/river/rivertype"
@@ -25,3 +26,6 @@ func (s *Scanner) Workers() int { return int(s.limiter.workers.Load()) }
 
 // SkewOf is by how much our clock is at least ahead of the database's.
 func SkewOf(asked, theirs, answered time.Time) time.Duration { return skewOf(asked, theirs, answered) }
+
+// Compare compares once.
+func (c *Clock) Compare(ctx context.Context) error { return c.compare(ctx) }

@@ -2,8 +2,11 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"riverwatch/db"
 	"riverwatch/uptime"
@@ -20,18 +23,21 @@ const (
 
 var gapReasons = []string{gapServiceDown, gapWorkerLost, gapOverloaded, gapInternalError, gapUnaccounted}
 
-// declareGap declares the slots of a schedule from one to another, both included, or until before a gap that is there
-// already, if any of them was promised and has neither a row nor a gap, and reports whether that was so.
+// declareGap declares the slots of a schedule from one to another, both included, if any of them was promised and has
+// neither a row nor a gap: nil, if none was. The gap that it gives may be shorter, where there are others already.
 func declareGap(
 	ctx context.Context, queries *db.Queries, schedule uptime.Schedule, from, to time.Time, reason string, at time.Time,
-) (declared bool, err error) {
-	rows, err := queries.DeclareGap(ctx, db.DeclareGapParams{
+) (*db.DeclareGapRow, error) {
+	gap, err := queries.DeclareGap(ctx, db.DeclareGapParams{
 		IntervalSeconds: schedule.Interval, Phase: schedule.Phase, FromSlot: from, ToSlot: to, Reason: reason, At: at,
 	})
-	if err != nil {
-		return false, fmt.Errorf("declare gap %s from %s to %s: %w", reason, from, to, err)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // none was to be declared
 	}
-	return rows > 0, nil
+	if err != nil {
+		return nil, fmt.Errorf("declare gap %s from %s to %s: %w", reason, from, to, err)
+	}
+	return &gap, nil
 }
 
 // declareMonitorGaps declares one slot of single monitors of a schedule.

@@ -21,7 +21,6 @@ type Metrics struct {
 	repairs       prometheus.Counter
 	limitWaits    *prometheus.CounterVec
 	workers       prometheus.Gauge
-	clockSkew     prometheus.Gauge
 }
 
 // The limits that an operator sets, as a label of riverwatch_limit_waits_total.
@@ -68,10 +67,6 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		workers: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "riverwatch_workers", Help: "Workers that share the limit of probes in flight to a host, with this one.",
 		}),
-		clockSkew: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "riverwatch_clock_skew_seconds",
-			Help: "By how much the clock of this process is at least ahead of the database's, or, below 0, behind it.",
-		}),
 	}
 	// From the start, lest the first of a kind be no increase.
 	for _, reason := range gapReasons {
@@ -81,7 +76,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.limitWaits.WithLabelValues(limit)
 	}
 	registry.MustRegister(m.lateness, m.scans, m.inFlight, m.probe, m.batchSize, m.batchSeconds, m.recorderQueue,
-		m.missed, m.repairs, m.limitWaits, m.workers, m.clockSkew)
+		m.missed, m.repairs, m.limitWaits, m.workers)
 	return m
 }
 

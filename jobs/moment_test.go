@@ -32,7 +32,7 @@ func TestMoment(t *testing.T) {
 			for _, n := range perSecond {
 				most = max(most, n)
 			}
-			// Besides those that are due, those of this interval of a second.
+			// Besides the four that are due in each second.
 			within := min(away, 45*time.Second, time.Duration(interval)*3/4*time.Second)
 			require.LessOrEqual(t, most, 2*(4+waiting*int(time.Second)/int(within)), "%s away, every %d s", away, interval)
 		}

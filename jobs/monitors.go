@@ -300,7 +300,7 @@ func (c changer) change(ctx context.Context, current db.Monitor, config MonitorC
 		return current, nil
 	}
 
-	schedule := uptime.ScheduleOf(current.ID, config.IntervalSeconds)
+	schedule := nextSchedule(current, config)
 	promised := wasActive && config.Enabled && schedule == scheduleOf(current)
 	if wasActive && !promised {
 		if err := c.withdraw(ctx, current.ID); err != nil {
@@ -317,6 +317,14 @@ func (c changer) change(ctx context.Context, current db.Monitor, config MonitorC
 		}
 	}
 	return monitor, c.restart(ctx, current, monitor, sameExpectations(present, config))
+}
+
+// nextSchedule gives the schedule of a monitor that gets a configuration. With the same interval it keeps its phase.
+func nextSchedule(current db.Monitor, config MonitorConfig) uptime.Schedule {
+	if config.IntervalSeconds == current.IntervalSeconds {
+		return scheduleOf(current)
+	}
+	return uptime.ScheduleOf(current.ID, config.IntervalSeconds)
 }
 
 // update writes a monitor's row and its secrets.
@@ -356,7 +364,7 @@ func updateParams(current db.Monitor, config MonitorConfig, at time.Time) db.Upd
 	return db.UpdateMonitorParams{
 		ID: current.ID, Name: config.Name, Method: config.Method, URL: config.URL, Regexp: config.Regexp,
 		RegexpInvert: config.RegexpInvert, IntervalSeconds: config.IntervalSeconds,
-		Phase: uptime.ScheduleOf(current.ID, config.IntervalSeconds).Phase, TimeoutMS: config.TimeoutMS,
+		Phase: nextSchedule(current, config).Phase, TimeoutMS: config.TimeoutMS,
 		AcceptedStatuses: config.AcceptedStatuses, MaxRedirects: config.MaxRedirects,
 		FailureThreshold: config.FailureThreshold, SuccessThreshold: config.SuccessThreshold,
 		RetryIntervalSeconds: config.RetryIntervalSeconds, Tags: config.Tags,

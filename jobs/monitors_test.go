@@ -3,6 +3,7 @@ package jobs_test
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestCreateMonitors(t *testing.T) {
 			"SELECT scheduled_at FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
 		require.Len(t, scans, 1, "the first result is there in a second")
 		require.True(t, scans[0].Equal(noon.Add(time.Microsecond)),
-			"a scan outside rounds is at no whole second, lest it take a slot's place")
+			"a scan outside rounds is at no quarter of a second, lest it take a slot's place")
 	})
 
 	t.Run("AllIsRolledBackTogether", func(t *testing.T) {
@@ -273,6 +274,19 @@ func TestEditMonitor(t *testing.T) {
 		same := changeAt(t, monitor.ID, noon.Add(time.Hour), func(*jobs.MonitorConfig) {})
 		require.Equal(t, monitor, same)
 		require.Equal(t, 1, scanJobs(t, monitor.ID))
+	})
+
+	t.Run("APhaseIsKeptAsLongAsTheInterval", func(t *testing.T) {
+		t.Parallel()
+		p := newProcess(t)
+		monitor := p.create(t, config(url("kept"), 60))
+		other := math.Mod(monitor.Phase+10.5, 60) // as if phases were made in another way once
+		p.exec(t, "UPDATE monitors SET phase = $1", other)
+		p.exec(t, "UPDATE monitor_schedules SET phase = $1", other)
+		require.InDelta(t, other, p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.Name = "other" }).Phase, 0)
+		require.Equal(t, 1, p.count(t, "monitor_schedules"))
+		p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.IntervalSeconds = 120 })
+		require.InDelta(t, monitor.Phase, p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.IntervalSeconds = 60 }).Phase, 0)
 	})
 
 	t.Run("PauseAndResume", func(t *testing.T) {

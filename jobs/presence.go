@@ -19,8 +19,8 @@ const (
 func (s *Scanner) Attend(ctx context.Context, logger *slog.Logger) (stop func()) {
 	stopAttending := untilStopped(ctx, func(ctx context.Context) {
 		for first := true; first || sleepFor(ctx, attendTick, nil); first = false {
-			if err := s.attend(ctx, logger); err != nil && ctx.Err() == nil {
-				logger.WarnContext(ctx, "cannot attend to the other workers", slog.Any("error", err))
+			if err := s.attend(ctx); err != nil && ctx.Err() == nil {
+				logger.WarnContext(ctx, "cannot count the workers", slog.Any("error", err))
 			}
 		}
 	})
@@ -32,15 +32,14 @@ func (s *Scanner) Attend(ctx context.Context, logger *slog.Logger) (stop func())
 	}
 }
 
-func (s *Scanner) attend(ctx context.Context, logger *slog.Logger) error {
+func (s *Scanner) attend(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, attendTimeout)
 	defer cancel()
-	asked := s.Now()
-	row, err := db.New(s.Conn).AttendWorker(ctx, s.Worker)
+	workers, err := db.New(s.Conn).AttendWorker(ctx, s.Worker)
 	if err != nil {
 		return fmt.Errorf("attend: %w", err)
 	}
-	s.limiter.workers.Store(int64(row.Workers))
-	s.Recorder.metrics.workers.Set(float64(row.Workers))
-	return s.compareClocks(ctx, logger, skewOf(asked, row.Now, s.Now()), row.Now)
+	s.limiter.workers.Store(int64(workers))
+	s.Recorder.metrics.workers.Set(float64(workers))
+	return nil
 }

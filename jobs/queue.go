@@ -29,7 +29,7 @@ const (
 )
 
 const (
-	// A round ends within the longest timeout of a probe (30 s), the tenth of a second over which it spreads its starts, and the
+	// A round ends within the longest timeout of a probe (30 s), the moments over which it spreads its starts, and the
 	// time that a probe may have to wait for its turn (startWithin).
 	jobTimeout = 45 * time.Second
 	// River's default of an hour would leave the monitors of a dead worker unwatched for as long.

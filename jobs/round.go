@@ -322,14 +322,14 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 		successor = roundJob(schedule, schedule.Next(args.Slot))
 	}
 
-	declared := false
+	var gap *db.DeclareGapRow
 	err := inTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
 		// Another late round of the chain is waited for, lest both declare the same slots.
 		lock := db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}
 		if err := db.New(tx).LockRound(ctx, lock); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
-		if declared, err = declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
+		if gap, err = declareGap(ctx, db.New(tx), schedule, args.Slot, to, reason, now); err != nil {
 			return err
 		}
 		if _, err := s.Queue.InsertManyTx(ctx, tx, []river.InsertManyParams{successor}); err != nil {
@@ -340,10 +340,11 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 	if err != nil {
 		return fmt.Errorf("declare missed slots: %w", err)
 	}
-	if declared {
-		s.Recorder.metrics.missed.WithLabelValues(reason).Inc()
+	if gap == nil {
+		return river.RecordOutput(ctx, map[string]any{"gap": ""}) // all is accounted for
 	}
-	return river.RecordOutput(ctx, map[string]any{"gap": reason, "from_slot": args.Slot, "to_slot": to})
+	s.Recorder.metrics.missed.WithLabelValues(reason).Inc()
+	return river.RecordOutput(ctx, map[string]any{"gap": reason, "from_slot": gap.FromSlot, "to_slot": gap.ToSlot})
 }
 
 // deferredOutput is what River keeps with a round that waits, and River UI shows.

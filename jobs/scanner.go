@@ -39,7 +39,6 @@ type Scanner struct {
 
 	limiter     *limiter
 	startWithin time.Duration
-	skewed      bool // its clock differs from the database's, and operators were told
 }
 
 // NewScanner makes a scanner with nothing in flight.

@@ -172,11 +172,11 @@ func (w *TendWorker) compareStep(
 			break
 		}
 		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, Phase: slot.Phase}
-		missing, err := declareGap(ctx, queries, schedule, slot.Slot, slot.Slot, gapUnaccounted, w.Now())
+		gap, err := declareGap(ctx, queries, schedule, slot.Slot, slot.Slot, gapUnaccounted, w.Now())
 		if err != nil {
 			return 0, false, err
 		}
-		if missing {
+		if gap != nil {
 			declared++
 		}
 	}

@@ -113,7 +113,9 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		return err
 	}
 
-	s := &server{program: p, config: config, pool: pool, queue: queue, logger: logger, traces: traces}
+	s := &server{
+		program: p, config: config, name: processName(), pool: pool, queue: queue, logger: logger, traces: traces,
+	}
 	s.registry = s.newRegistry()
 	own := config.Listen
 	if roles.answers {
@@ -130,6 +132,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
 	}
 
+	defer jobs.NewClock(s.registry, pool, s.name, time.Now, logger).Watch(ctx)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tellMetrics(ctx) })
 	if roles.answers {
@@ -146,6 +149,7 @@ type server struct {
 	*program
 
 	config    config
+	name      string // of this process
 	policy    probe.Policy
 	sentinels []string
 	pool      *pgxpool.Pool
@@ -232,7 +236,7 @@ func (s *server) scan(ctx context.Context) error {
 
 	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
 	prober := probe.NewProber(s.config.probeSettings(s.policy), s.logger)
-	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, workerName(), time.Now)
+	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, s.name, time.Now)
 	defer scanner.Attend(ctx, s.logger)()
 	defer jobs.NewSight(scanner, s.sentinels, s.logger).Watch(ctx)()
 	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
@@ -286,11 +290,11 @@ func (s *server) awaitSchema(ctx context.Context) error {
 	}
 }
 
-// workerName tells this process from the others, in the log and in River UI; a pod that restarts is another one.
-func workerName() string {
+// processName tells this process from the others, in the log and in River UI; a pod that restarts is another one.
+func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "worker"
+		host = "process"
 	}
 	host = strings.ToLower(host)
 	return fmt.Sprintf("%s-%s", host[max(0, len(host)-24):], strings.ToLower(rand.Text()[:4]))

@@ -20,7 +20,7 @@ WHERE kind = @kind AND closed_at IS NULL AND open_workers @> ARRAY[@worker::text
 -- CloseStaleAlerts closes the alerts that nobody has renewed for a minute: who raised them is gone. The clock of who
 -- closes them may be ahead.
 -- name: CloseStaleAlerts :exec
-UPDATE operator_alerts SET closed_at = greatest(@at::timestamptz, seen_at), open_workers = '{}'
+UPDATE operator_alerts SET closed_at = greatest(least(@at::timestamptz, clock_timestamp()), seen_at), open_workers = '{}'
 WHERE closed_at IS NULL AND seen_at < least(@at::timestamptz, clock_timestamp()) - INTERVAL '1 minute';
 
 -- ListAlerts gives the newest alerts, newest first.

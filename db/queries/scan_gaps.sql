@@ -1,8 +1,9 @@
 -- DeclareGap declares the slots of an interval and phase from from_slot to to_slot, both included, if any of them was
--- promised and has neither a row nor a gap. It ends before a gap that is there already.
--- name: DeclareGap :execrows
+-- promised and has neither a row nor a gap. It begins at the first that is in no gap of all monitors yet, and ends before
+-- the next such gap.
+-- name: DeclareGap :one
 INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase, gap.from_slot, least(gap.to_slot, before.next_gap), gap.reason, gap.declared_at
+SELECT gap.interval_seconds, gap.phase, start.slot, stop.slot, gap.reason, gap.declared_at
 FROM (
     SELECT
         @interval_seconds::integer AS interval_seconds,
@@ -13,17 +14,30 @@ FROM (
         @at::timestamptz AS declared_at
 ) AS gap
 CROSS JOIN LATERAL (
-    SELECT min(g.from_slot) - make_interval(secs => gap.interval_seconds) AS next_gap
+    SELECT min(slot) AS slot
+    FROM slots_of(gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
+    WHERE NOT EXISTS (
+        SELECT 1 FROM scan_gaps AS g
+        WHERE
+            g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+            AND slot BETWEEN g.from_slot AND g.to_slot
+    )
+) AS start
+CROSS JOIN LATERAL (
+    SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
     FROM scan_gaps AS g
     WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase
-        AND g.from_slot > gap.from_slot AND g.monitor_id IS NULL
-) AS before
-WHERE EXISTS (
-    SELECT 1 FROM unaccounted_slots(gap.from_slot, gap.to_slot + INTERVAL '1 second') AS u
-    WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
-)
-ON CONFLICT DO NOTHING;
+        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+        AND g.to_slot > start.slot AND g.from_slot > start.slot
+) AS stop
+WHERE
+    start.slot <= stop.slot
+    AND EXISTS (
+        SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
+        WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
+    )
+ON CONFLICT DO NOTHING
+RETURNING from_slot, to_slot;
 
 -- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
 -- name: DeclareMonitorGaps :exec

@@ -1,11 +1,11 @@
--- AttendWorker notes that a worker is there, counts those that are, and says what time it is by the database's clock.
+-- AttendWorker notes that a worker is there, and counts those that are.
 -- name: AttendWorker :one
 WITH attending AS (
     INSERT INTO workers AS w (name, seen_at) VALUES (@worker, now())
     ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at
     RETURNING name
 )
-SELECT count(*)::integer AS workers, clock_timestamp()::timestamptz AS now FROM (
+SELECT count(*)::integer FROM (
     SELECT name FROM attending
     UNION
     SELECT name FROM workers WHERE seen_at > now() - INTERVAL '30 seconds'

@@ -1,5 +1,6 @@
 -- Slots lie on quarters of a second, so that fewer scans of a large fleet are due at the same instant. Monitors that are
--- there keep their phases. double precision holds quarters exactly.
+-- there keep their phases. double precision holds quarters exactly. An older program cannot read phases that are no whole
+-- seconds: its processes are to be stopped first.
 
 ALTER TABLE monitors
     ALTER COLUMN phase TYPE double precision,
@@ -9,7 +10,7 @@ ALTER TABLE scan_gaps ALTER COLUMN phase TYPE double precision;
 
 COMMENT ON COLUMN monitors.phase IS 'Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.';
 COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.';
-COMMENT ON COLUMN operator_alerts.kind IS 'no_sight: a worker cannot see the network. clock_skew: the clocks of a worker and of the database differ.';
+COMMENT ON COLUMN operator_alerts.kind IS 'no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.';
 COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
@@ -63,7 +64,8 @@ AS $$
         )
 $$;
 
--- A row that was at work when its schedule was closed lies at the end of it, so each is asked for a slot more at either end.
+-- A scan that was at work when its schedule was closed lies at the end of it or just behind, so each is asked for a slot
+-- more at either end.
 CREATE OR REPLACE FUNCTION monitor_scans(id bigint, since timestamptz, until timestamptz)
 RETURNS SETOF monitor_log
 LANGUAGE sql STABLE
@@ -76,9 +78,11 @@ AS $$
             s.interval_seconds,
             s.phase,
             greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
-            least(until, s.until_at) + make_interval(secs => s.interval_seconds)
+            least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
         ) AS slot
-        WHERE s.monitor_id = id AND s.from_at < until AND (s.until_at IS NULL OR s.until_at >= since)
+        WHERE
+            s.monitor_id = id AND s.from_at < until
+            AND (s.until_at IS NULL OR s.until_at + make_interval(secs => s.interval_seconds) >= since)
     ) AS due
     CROSS JOIN LATERAL (
         SELECT * FROM monitor_log AS m
@@ -92,6 +96,10 @@ $$;
 
 ---- create above / drop below ----
 
+-- The older program cannot read these rounds. Its tend makes others.
+DELETE FROM river_job
+WHERE kind = 'round' AND finalized_at IS NULL AND (args ->> 'phase')::numeric % 1 <> 0;
+
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
 
@@ -103,6 +111,8 @@ ALTER TABLE scan_gaps ALTER COLUMN phase TYPE integer USING floor(phase);
 
 COMMENT ON COLUMN monitors.phase IS 'Seconds. The slots are the instants t with t mod interval_seconds = phase, in Unix time.';
 COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a whole second.';
+COMMENT ON COLUMN operator_alerts.kind IS 'no_sight: a worker cannot see the network.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 CREATE FUNCTION promised_slots(since timestamptz, until timestamptz)
 RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase integer)
