@@ -23,6 +23,12 @@ const (
 	longestTries = 2*time.Minute + longestWait
 )
 
+func (r row) String() string {
+	return clock(r.slot) + " from " + clock(r.start) + " until " + clock(r.end)
+}
+
+func (l lostScan) String() string { return clock(l.from) + " until " + clock(l.until) }
+
 // lostScan is a scan of which nothing is known: a request may have been made from an instant until before another one.
 type lostScan struct{ from, until time.Time }
 

@@ -159,7 +159,7 @@ func (w *world) checkLedger(t *testing.T) {
 	for path, hits := range requests {
 		for _, finding := range account(hits, rows[path], lost[path]) {
 			if !w.mayLoop || !strings.Contains(finding, "belongs to no row") {
-				findings = append(findings, path+": "+finding)
+				findings = append(findings, fmt.Sprintf("%s: %s\n    rows: %v\n    lost: %v", path, finding, rows[path], lost[path]))
 			}
 		}
 	}
