@@ -23,21 +23,21 @@ const (
 	longestTries = 2*time.Minute + longestWait
 )
 
-func (r row) String() string {
-	return clock(r.slot) + " from " + clock(r.start) + " until " + clock(r.end)
-}
-
-func (l lostScan) String() string { return clock(l.from) + " until " + clock(l.until) }
-
-// lostScan is a scan of which nothing is known: a request may have been made from an instant until before another one.
-type lostScan struct{ from, until time.Time }
-
 // row is a scan of the log, as far as it is to be compared with the ledger.
 type row struct {
 	slot       time.Time
 	start, end time.Time
 	answered   bool // it has an HTTP status, so that there was a request
 }
+
+func (r row) String() string {
+	return clock(r.slot) + " from " + clock(r.start) + " until " + clock(r.end)
+}
+
+// lostScan is a scan of which nothing is known: a request may have been made from an instant until before another one.
+type lostScan struct{ from, until time.Time }
+
+func (l lostScan) String() string { return clock(l.from) + " until " + clock(l.until) }
 
 // account compares what the target was asked on behalf of one monitor with what the tables say of it: each request
 // belongs to one row, or to one scan that was lost, and each row that tells of an answer has its request. It

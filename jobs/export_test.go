@@ -29,3 +29,12 @@ func SkewOf(asked, theirs, answered time.Time) time.Duration { return skewOf(ask
 
 // Compare compares once.
 func (c *Clock) Compare(ctx context.Context) error { return c.compare(ctx) }
+
+// SetMaxWaiting sets how many scans may wait before the worker takes no other rounds.
+func (s *Scanner) SetMaxWaiting(n int) { s.limiter.maxWaiting = int64(n) }
+
+// WasFull says that too many scans waited at an instant.
+func (s *Scanner) WasFull(at time.Time) { s.limiter.fullAt.Store(at.UnixNano()) }
+
+// WaitForPlace is how many scans wait for a place in the process.
+func (s *Scanner) WaitForPlace() int { return int(s.limiter.waiting.Load()) }

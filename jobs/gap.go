@@ -16,7 +16,7 @@ import (
 const (
 	gapServiceDown   = "service_down"   // no worker ran, or none reached the database
 	gapWorkerLost    = "worker_lost"    // the worker died with the scan open
-	gapOverloaded    = "overloaded"     // no probe was free in time, or no room for its result
+	gapOverloaded    = "overloaded"     // no probe was free in time, no worker had time, or no room for its result
 	gapInternalError = "internal_error" // a fault of ours
 	gapUnaccounted   = "unaccounted"    // found missing by tend
 )

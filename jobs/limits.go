@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
@@ -15,12 +16,20 @@ type Limits struct {
 	ProbesPerHost int // to one host and port, of all workers together, at least 1
 }
 
+// Of the scans of its rounds so many may wait for a place in the process. With more, a worker takes no other rounds: they are
+// for workers that have time, and to wait in the database costs no memory.
+const maxWaiting = 10_000
+
 // limiter hands out the places of Limits.
 type limiter struct {
 	all     *semaphore.Weighted
 	perHost int64
 	workers atomic.Int64 // that share the places at a host
 	waits   *prometheus.CounterVec
+
+	maxWaiting int64
+	waiting    atomic.Int64 // for a place in the process
+	fullAt     atomic.Int64 // when there were too many last, in Unix nanoseconds
 
 	mu    sync.Mutex
 	hosts map[string]*hostPlaces
@@ -37,6 +46,8 @@ func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
 		perHost: int64(limits.ProbesPerHost),
 		waits:   waits,
 		hosts:   map[string]*hostPlaces{},
+
+		maxWaiting: maxWaiting,
 	}
 	l.workers.Store(1)
 	return l
@@ -51,7 +62,10 @@ func (l *limiter) acquire(ctx context.Context, host string) (release func(), err
 		l.leave(host)
 		return nil, err
 	}
-	if err := l.take(ctx, l.all, 1, limitProcess); err != nil {
+	l.waiting.Add(1)
+	err = l.take(ctx, l.all, 1, limitProcess)
+	l.waiting.Add(-1)
+	if err != nil {
 		places.Release(share)
 		l.leave(host)
 		return nil, err
@@ -62,6 +76,18 @@ func (l *limiter) acquire(ctx context.Context, host string) (release func(), err
 		l.leave(host)
 	}, nil
 }
+
+// full reports whether too many scans wait, and notes when.
+func (l *limiter) full(now time.Time) bool {
+	full := l.waiting.Load() > l.maxWaiting
+	if full {
+		l.fullAt.Store(now.UnixNano())
+	}
+	return full
+}
+
+// wasFullSince reports whether too many scans have waited since an instant.
+func (l *limiter) wasFullSince(t time.Time) bool { return l.fullAt.Load() >= t.UnixNano() }
 
 // take takes n places, and counts if they have to be waited for.
 func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, limit string) error {

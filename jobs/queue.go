@@ -74,7 +74,7 @@ func Start(
 		return nil, fmt.Errorf("register the workers: %w", err)
 	}
 
-	driver := sightedDriver{riverpgxv5.New(pool), scanner.Recorder.blindness}
+	driver := gatedDriver{riverpgxv5.New(pool), scanner.mayTake}
 	client, err := river.NewClient(driver, &river.Config{
 		ID:                          scanner.Worker, // short: River keeps it with every attempt
 		Logger:                      logger,
@@ -109,31 +109,31 @@ func Start(
 	return client, nil
 }
 
-// sightedDriver is River's driver, except that a worker which cannot see the network is handed no rounds and no scans: they
-// stay for those that can. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
+// gatedDriver is River's driver, except that a worker is handed no rounds and no scans unless it may take them: they stay for
+// others. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
 // River's own ways are to pause a queue, for all workers, or to remove it, which waits until its last job has ended.
-type sightedDriver struct {
+type gatedDriver struct {
 	*riverpgxv5.Driver
 
-	blindness *blindness
+	mayTake func() bool
 }
 
 // GetExecutor implements riverdriver.Driver.
-func (d sightedDriver) GetExecutor() riverdriver.Executor {
-	return sightedExecutor{d.Driver.GetExecutor(), d.blindness}
+func (d gatedDriver) GetExecutor() riverdriver.Executor {
+	return gatedExecutor{d.Driver.GetExecutor(), d.mayTake}
 }
 
-type sightedExecutor struct {
+type gatedExecutor struct {
 	riverdriver.Executor
 
-	blindness *blindness
+	mayTake func() bool
 }
 
 // JobGetAvailable implements riverdriver.Executor.
-func (e sightedExecutor) JobGetAvailable(
+func (e gatedExecutor) JobGetAvailable(
 	ctx context.Context, params *riverdriver.JobGetAvailableParams,
 ) (*riverdriver.JobGetAvailableResult, error) {
-	if params.Queue != queueUpkeep && e.blindness.blind() {
+	if params.Queue != queueUpkeep && !e.mayTake() {
 		return &riverdriver.JobGetAvailableResult{}, nil
 	}
 	return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own

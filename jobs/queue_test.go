@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
 	"riverwatch/probe"
 	"riverwatch/uptime"
@@ -87,6 +88,24 @@ func TestStart(t *testing.T) {
 		require.Empty(t, p.scans(t, late.ID))
 		require.Equal(t, 5, p.count(t, "river_job WHERE kind = 'scan' AND state = 'completed'"))
 		require.Equal(t, 1, p.count(t, "river_job WHERE kind = 'scan' AND state = 'available'"))
+	})
+
+	t.Run("WhoHasTooMuchToDoTakesNothing", func(t *testing.T) {
+		t.Parallel()
+		c := &crowd{release: make(chan struct{})}
+		p := newProcessOn(t, dbtest.New(t), c, jobs.Limits{Probes: 1, ProbesPerHost: 10})
+		p.scanner.SetMaxWaiting(2)
+		p.start(t, 20*time.Second)
+		for i := range 4 {
+			p.create(t, config(url("busy/%d", i), 86400))
+		}
+		require.Eventually(t, func() bool { return p.scanner.WaitForPlace() == 3 }, 10*time.Second, time.Millisecond)
+		p.create(t, config(url("one-more"), 86400))
+		untaken := func() int { return p.count(t, "river_job WHERE kind = 'scan' AND state = 'available'") }
+		// The job is due, and polling is ten times as frequent as this is long.
+		require.Never(t, func() bool { return untaken() != 1 }, 1500*time.Millisecond, 50*time.Millisecond)
+		close(c.release)
+		require.Eventually(t, func() bool { return p.count(t, "monitor_log") == 5 }, 10*time.Second, 10*time.Millisecond)
 	})
 
 	t.Run("ScansThatOutlastTheStopAreInconclusive", func(t *testing.T) {

@@ -1,12 +1,14 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -246,12 +248,16 @@ func insertNewScans(ctx context.Context, queries *db.Queries, scans []db.Scan) (
 	return inserted, errs
 }
 
-// write is the one transaction of a batch.
+// write is the one transaction of a batch. Its rows go into the log in the order of the log's key, which fills the pages of
+// the index.
 func (r *Recorder) write(ctx context.Context, batch []*record, insert insertFunc) error {
 	scans := make([]db.Scan, len(batch))
 	for i, rec := range batch {
 		scans[i] = rec.scan
 	}
+	slices.SortFunc(scans, func(a, b db.Scan) int {
+		return cmp.Or(a.Slot.Compare(b.Slot), cmp.Compare(a.MonitorID, b.MonitorID))
+	})
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 

@@ -33,7 +33,7 @@ const (
 	// those that have their answer already keep the machine busy. A later change counts from the next slot on.
 	loadLead = 100 * time.Millisecond
 	// A round that is found later than this is taken for one of many, which all waited for the same.
-	crowdedAfter = 5 * time.Second
+	crowdedAfter = 2 * time.Second
 	// River leaves a job available that snoozes for less than 5 s. Others it wakes every 5 s, all at once.
 	snoozeStep = 4 * time.Second
 )
@@ -316,6 +316,9 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 	args, schedule := job.Args, job.Args.schedule()
 	present := schedule.SlotAt(now)
 	to, reason := schedule.Previous(present), gapServiceDown
+	if s.limiter.wasFullSince(args.Slot) {
+		reason = gapOverloaded
+	}
 	successor := roundJobAt(schedule, present, now.Add(moment(schedule, args.Slot, now)))
 	if job.Attempt > 1 || args.Part != 0 { // the chain has most likely gone on without this one
 		to, reason = args.Slot, whyAgain(job)

@@ -441,6 +441,16 @@ func TestRoundAgain(t *testing.T) {
 		require.Equal(t, []string{"service_down 0-2"}, p.gaps(t, schedule, slot))
 	})
 
+	for want, full := range map[string]time.Duration{"overloaded": time.Second, "service_down": -time.Second} {
+		t.Run("AStaleOneOfAWorkerThatWasFullOrNot/"+want, func(t *testing.T) {
+			t.Parallel()
+			monitor, slot := newMonitor(t, 3620+int(full/time.Second), http.MethodGet)
+			q := at(t, scheduleOf(monitor).Next(slot))
+			q.scanner.WasFull(slot.Add(full))
+			require.Equal(t, want, q.round(t, roundOf(monitor, slot))["gap"])
+		})
+	}
+
 	t.Run("TwoStaleRoundsDeclareEachSlotOnce", func(t *testing.T) {
 		t.Parallel()
 		monitor, slot := newMonitor(t, 3608, http.MethodGet)

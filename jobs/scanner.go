@@ -51,6 +51,9 @@ func NewScanner(
 	}
 }
 
+// mayTake reports whether this worker takes rounds and scans: if it sees the network, and keeps up with what it has.
+func (s *Scanner) mayTake() bool { return !s.Recorder.blindness.blind() && !s.limiter.full(s.Now()) }
+
 // await waits for a place to probe the monitor's host until ctx is done.
 func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func(), err error) {
 	target, err := url.Parse(monitor.URL)

@@ -290,12 +290,13 @@ func (s *server) awaitSchema(ctx context.Context) error {
 	}
 }
 
-// processName tells this process from the others, in the log and in River UI; a pod that restarts is another one.
+// processName tells this process from the others, in the log and in River UI; a pod that restarts is another one. It is
+// short, as each row of the log has it: the end of a pod's name, which is its own, and that of its replica set.
 func processName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "process"
 	}
 	host = strings.ToLower(host)
-	return fmt.Sprintf("%s-%s", host[max(0, len(host)-24):], strings.ToLower(rand.Text()[:4]))
+	return fmt.Sprintf("%s-%s", host[max(0, len(host)-16):], strings.ToLower(rand.Text()[:4]))
 }

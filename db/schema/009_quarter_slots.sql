@@ -11,7 +11,7 @@ ALTER TABLE scan_gaps ALTER COLUMN phase TYPE double precision;
 COMMENT ON COLUMN monitors.phase IS 'Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.';
 COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.';
 COMMENT ON COLUMN operator_alerts.kind IS 'no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.';
-COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, no worker had time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
