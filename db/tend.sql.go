@@ -123,6 +123,17 @@ func (q *Queries) ListUnaccountedSlots(ctx context.Context, arg ListUnaccountedS
 	return items, nil
 }
 
+const planForManyPromises = `-- name: PlanForManyPromises :exec
+SELECT set_config('enable_mergejoin', 'off', true)
+`
+
+// PlanForManyPromises keeps the planner, for a transaction, from reading all promises in the order of an index, to merge
+// them with gaps: it takes each promise for a thousand slots, where most have none in a range of minutes.
+func (q *Queries) PlanForManyPromises(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planForManyPromises)
+	return err
+}
+
 const setTendProgress = `-- name: SetTendProgress :exec
 UPDATE tend_progress SET checked_until = $1
 `

@@ -161,6 +161,9 @@ func (w *TendWorker) compareStep(
 		step = until
 	}
 
+	if err := queries.PlanForManyPromises(ctx); err != nil {
+		return 0, false, fmt.Errorf("set how to plan: %w", err)
+	}
 	slots, err := queries.ListUnaccountedSlots(ctx, db.ListUnaccountedSlotsParams{Since: since, Until: step})
 	if err != nil {
 		return 0, false, fmt.Errorf("list unaccounted slots: %w", err)

@@ -31,6 +31,11 @@ FOR UPDATE;
 -- name: SetTendProgress :exec
 UPDATE tend_progress SET checked_until = @checked_until;
 
+-- PlanForManyPromises keeps the planner, for a transaction, from reading all promises in the order of an index, to merge
+-- them with gaps: it takes each promise for a thousand slots, where most have none in a range of minutes.
+-- name: PlanForManyPromises :exec
+SELECT set_config('enable_mergejoin', 'off', true);
+
 -- ListUnaccountedSlots gives the slots that neither ran nor were declared, and of each whether a live round of its
 -- chain, at this slot or before it, may still account for it.
 -- name: ListUnaccountedSlots :many
