@@ -66,7 +66,9 @@ LEFT JOIN monitor_log AS l ON l.slot = s.slot AND l.monitor_id = s.monitor_id
 WHERE l.outcome IS DISTINCT FROM s.outcome AND s.slot >= @since;
 
 -- check: a scan failed though the target answered all that it was asked as it should
-SELECT 'monitor ' || l.monitor_id || ' at ' || l.slot || ': ' || l.outcome || ' ' || coalesce(l.error, '')
+SELECT
+    'monitor ' || l.monitor_id || ' at ' || l.slot || ': ' || l.outcome || ' ' || coalesce(l.error, '') || ', late '
+    || l.late_ms || ' ms, took ' || l.total_us || ' us, by ' || l.worker
 FROM monitor_log AS l
 JOIN monitors AS m ON m.id = l.monitor_id
 WHERE

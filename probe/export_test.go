@@ -49,3 +49,9 @@ func (m *matcher) Kept() int { return len(m.compiled) }
 
 // BePatient makes a prober judge deadlines as if this machine had nothing else to do.
 func (p *Prober) BePatient() { p.pulse.slack = time.Hour }
+
+// Halt keeps probes from beginning, until they are let go on.
+func (p *Prober) Halt() (goOn func()) {
+	p.pulse.mu.Lock()
+	return p.pulse.mu.Unlock
+}

@@ -97,10 +97,12 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 		result.Start, result.Total = start, time.Since(start)
 	}()
 
+	lag := p.pulse.join()
+	defer p.pulse.leave()
+	start = time.Now() // only now, as only what keeps the probe from running after it has joined is noticed
 	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(target.Timeout), errDeadline)
 	defer cancel()
-	fetch := fetch{Prober: p, target: target, start: start, lag: p.pulse.join()}
-	defer p.pulse.leave()
+	fetch := fetch{Prober: p, target: target, start: start, lag: lag}
 	verdict := fetch.run(ctx)
 
 	result = fetch.result

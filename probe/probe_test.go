@@ -180,6 +180,19 @@ func TestProbeEndsInTime(t *testing.T) {
 	}
 }
 
+// What keeps a process from running counts as lost time from when the probe has joined the pulse, and so does the deadline.
+func TestProbeThatIsHeldUpBeforeItBeginsHasAllItsTime(t *testing.T) {
+	t.Parallel()
+	prober := patient(onLoopback)
+	target := probe.Target{Method: "GET", URL: serve(t, answer("")), Timeout: 2 * time.Second}
+	goOn := prober.Halt()
+	result := make(chan probe.Result)
+	go func() { result <- prober.Probe(t.Context(), target) }()
+	time.Sleep(target.Timeout + 100*time.Millisecond)
+	goOn()
+	require.Equal(t, uptime.OK, (<-result).Outcome)
+}
+
 func TestProbeIsInconclusive(t *testing.T) {
 	t.Parallel()
 	target := probe.Target{Method: "GET", Timeout: 10 * time.Second}
