@@ -91,6 +91,9 @@ func (l *limiter) wasFullSince(t time.Time) bool { return l.fullAt.Load() >= t.U
 
 // take takes n places, and counts if they have to be waited for.
 func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, limit string) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded // a process that stood still may not have heard of it yet
+	}
 	if ctx.Err() == nil && places.TryAcquire(n) {
 		return nil
 	}

@@ -105,7 +105,7 @@ func (s *Scanner) tryScan(
 	case err == nil:
 	case ctx.Err() != nil: // the process stops
 		return "", gapWorkerLost
-	case startCtx.Err() != nil:
+	case startCtx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return "", gapOverloaded
 	default:
 		return "", gapInternalError

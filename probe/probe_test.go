@@ -193,6 +193,11 @@ func TestProbeThatIsHeldUpBeforeItBeginsHasAllItsTime(t *testing.T) {
 	require.Equal(t, uptime.OK, (<-result).Outcome)
 }
 
+// overdue is a context whose deadline has passed, in a process that stood still and has not heard of it.
+type overdue struct{ context.Context }
+
+func (overdue) Deadline() (time.Time, bool) { return time.Now().Add(-time.Minute), true }
+
 func TestProbeIsInconclusive(t *testing.T) {
 	t.Parallel()
 	target := probe.Target{Method: "GET", Timeout: 10 * time.Second}
@@ -221,6 +226,16 @@ func TestProbeIsInconclusive(t *testing.T) {
 		target.URL = hostile.NotAccepting(t)
 
 		require.Equal(t, uptime.Inconclusive, patient(onLoopback).Probe(ctx, target).Outcome)
+	})
+
+	t.Run("IfItsCallersDeadlineHasPassedAndNobodyWasToldYet", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		target := target
+		target.URL = serve(t, answer(""))
+
+		require.Equal(t, uptime.Inconclusive, patient(onLoopback).Probe(overdue{ctx}, target).Outcome)
 	})
 
 	t.Run("IfItPanics", func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"riverwatch/uptime"
 )
@@ -30,6 +31,9 @@ var blocked = verdict{
 
 // ended gives the verdict of a probe whose context has ended while it waited: for the target, if the deadline came.
 func ended(ctx context.Context, waiting stage) (v verdict, yes bool) {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done() // who dials goes by the clock, and may know before the context does whose deadline it was
+	}
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
 		return verdict{}, false
