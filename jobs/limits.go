@@ -91,14 +91,21 @@ func (l *limiter) wasFullSince(t time.Time) bool { return l.fullAt.Load() >= t.U
 
 // take takes n places, and counts if they have to be waited for.
 func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, limit string) error {
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded // a process that stood still may not have heard of it yet
+	if over(ctx) {
+		return context.DeadlineExceeded
 	}
-	if ctx.Err() == nil && places.TryAcquire(n) {
+	if places.TryAcquire(n) {
 		return nil
 	}
 	l.waits.WithLabelValues(limit).Inc()
 	return places.Acquire(ctx, n)
+}
+
+// over reports whether a context has ended, or its deadline has passed: a process that stood still hears of that only in a
+// moment.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 func (l *limiter) join(host string) *semaphore.Weighted {

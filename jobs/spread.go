@@ -103,9 +103,9 @@ func (s *Scanner) tryScan(
 	release, err := s.await(startCtx, monitor.Monitor)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil: // the process stops
+	case over(ctx): // the process stops, or stood still for long
 		return "", gapWorkerLost
-	case startCtx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+	case over(startCtx):
 		return "", gapOverloaded
 	default:
 		return "", gapInternalError
