@@ -177,7 +177,8 @@ func (s *simulation) work(job *simJob, attempt int, worker *simWorker) {
 		ok := s.commit(func() {
 			monitors = s.monitorsOf(job)
 			if len(monitors) > 0 {
-				for next := job.slot; next.Before(job.schedule.Next(job.schedule.Next(job.slot))); {
+				next := job.slot
+				for range simAhead {
 					next = job.schedule.Next(next)
 					s.insert(job.schedule, next, next)
 				}

@@ -50,6 +50,7 @@ const (
 	simCalm    = 20 * time.Minute // without faults, at the end
 	simRescue  = time.Minute
 	simJudged  = time.Minute     // later than that after its interval a scan tells nothing of the present
+	simAhead   = 2               // rounds that a round makes sure of
 	simAccount = 5 * time.Minute // a slot may be at work for so long
 )
 

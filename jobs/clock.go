@@ -49,12 +49,8 @@ func NewClock(
 
 // Watch compares every few seconds, until stop is called.
 func (c *Clock) Watch(ctx context.Context) (stop func()) {
-	stopWatching := untilStopped(ctx, func(ctx context.Context) {
-		for first := true; first || sleepFor(ctx, clockTick, nil); first = false {
-			if err := c.compare(ctx); err != nil && ctx.Err() == nil {
-				c.logger.WarnContext(ctx, "cannot compare the clock with the database's", slog.Any("error", err))
-			}
-		}
+	stopWatching := repeatUntilStopped(ctx, clockTick, c.compare, func(err error) {
+		c.logger.WarnContext(ctx, "cannot compare the clock with the database's", slog.Any("error", err))
 	})
 	return func() {
 		stopWatching()

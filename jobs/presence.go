@@ -17,12 +17,8 @@ const (
 // Attend tells the other workers every few seconds that this one is there, and the scanner how many there are, until stop
 // is called: they share what is limited for the fleet. While the database is away, the last count holds.
 func (s *Scanner) Attend(ctx context.Context, logger *slog.Logger) (stop func()) {
-	stopAttending := untilStopped(ctx, func(ctx context.Context) {
-		for first := true; first || sleepFor(ctx, attendTick, nil); first = false {
-			if err := s.attend(ctx); err != nil && ctx.Err() == nil {
-				logger.WarnContext(ctx, "cannot count the workers", slog.Any("error", err))
-			}
-		}
+	stopAttending := repeatUntilStopped(ctx, attendTick, s.attend, func(err error) {
+		logger.WarnContext(ctx, "cannot count the workers", slog.Any("error", err))
 	})
 	return func() {
 		stopAttending()

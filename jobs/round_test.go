@@ -396,8 +396,7 @@ func TestRoundAgain(t *testing.T) {
 		monitor, slot := newMonitor(t, 3607, http.MethodPost)
 		q := at(t, slot.Add(70*time.Second))
 		pool := q.scanner.Conn
-		closed := dbtest.Open(t, "postgres://127.0.0.1:1/nobody-is-there")
-		q.scanner.Conn = closed
+		q.scanner.Conn = dbtest.Open(t, "postgres://127.0.0.1:1/nobody-is-there")
 		err := q.tryRound(t, roundOf(monitor, slot))
 		require.ErrorContains(t, err, "the database was away: ")
 		q.scanner.Conn = pool

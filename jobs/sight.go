@@ -87,6 +87,19 @@ func untilStopped(ctx context.Context, run func(context.Context)) (stop func()) 
 	}
 }
 
+// repeatUntilStopped calls do at once and after each tick, and failed with its errors, until stop is called.
+func repeatUntilStopped(
+	ctx context.Context, tick time.Duration, do func(context.Context) error, failed func(error),
+) (stop func()) {
+	return untilStopped(ctx, func(ctx context.Context) {
+		for first := true; first || sleepFor(ctx, tick, nil); first = false {
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				failed(err)
+			}
+		}
+	})
+}
+
 // await waits until the next look is due, and reports whether ctx lasted.
 func (s *Sight) await(ctx context.Context) bool {
 	least := uneasyTick
