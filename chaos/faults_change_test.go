@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/stretchr/testify/require"
@@ -22,6 +23,8 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/queue"
+	"riverwatch/record"
 	"riverwatch/uptime"
 )
 
@@ -42,23 +45,24 @@ func changeFaults() []fault {
 func race(t *testing.T, w *world) {
 	t.Helper()
 	pool := dbtest.Open(t, w.proxy.url)
-	queue, err := jobs.NewQueue(pool, discard)
-	require.NoError(t, err)
+	inserts := newQueue(t, pool)
 	schedules := w.schedules(t)
 	ctx, cancel := context.WithTimeout(t.Context(), full(12*time.Second, 100*time.Second))
 	defer cancel()
 	var group errgroup.Group
 	for range 3 {
 		group.Go(func() error {
-			tend := &jobs.TendWorker{Conn: pool, Queue: queue, Logger: discard, Now: time.Now, Metrics: newMetrics()}
+			tend := jobs.Tend{Conn: pool, Queue: inserts, Now: time.Now}
 			for sleep(ctx, time.Millisecond) {
-				_ = tend.Work(context.WithoutCancel(ctx), nil) // it has no job to note its output at
+				if _, err := tend.Once(context.WithoutCancel(ctx)); err != nil {
+					return fmt.Errorf("tend: %w", err)
+				}
 			}
 			return nil
 		})
 		group.Go(func() error {
 			for sleep(ctx, time.Millisecond) {
-				if err := insertNext(context.WithoutCancel(ctx), queue, schedules); err != nil {
+				if err := insertNext(context.WithoutCancel(ctx), inserts, schedules); err != nil {
 					return err
 				}
 			}
@@ -78,23 +82,24 @@ func (w *world) schedules(t *testing.T) (schedules []uptime.Schedule) {
 	return schedules
 }
 
-func insertNext(ctx context.Context, queue jobs.Queue, schedules []uptime.Schedule) error {
+func insertNext(ctx context.Context, inserts queue.Queue, schedules []uptime.Schedule) error {
 	var rounds []river.InsertManyParams
 	for _, schedule := range schedules {
 		next := schedule.SlotAfter(time.Now())
-		rounds = append(rounds, river.InsertManyParams{
-			Args:       jobs.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: next},
-			InsertOpts: &river.InsertOpts{ScheduledAt: next},
-		})
+		rounds = append(rounds, queue.RoundAt(schedule, next, next))
 	}
-	_, err := queue.InsertMany(ctx, rounds)
+	_, err := inserts.InsertMany(ctx, rounds)
 	return err
 }
 
 var discard = slog.New(slog.DiscardHandler)
 
-// newMetrics gives metrics that nobody reads.
-func newMetrics() *jobs.Metrics { return jobs.NewMetrics(prometheus.NewRegistry()) }
+func newQueue(t *testing.T, pool *pgxpool.Pool) queue.Queue {
+	t.Helper()
+	inserts, err := queue.New(pool, discard, nil)
+	require.NoError(t, err)
+	return inserts
+}
 
 // insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
 func (w *world) insertMany(t *testing.T, count int) time.Time {
@@ -114,9 +119,7 @@ func (w *world) insertMany(t *testing.T, count int) time.Time {
 		)
 		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
 		count, slot, schedule.Interval, schedule.Phase, w.target.URL)
-	queue, err := jobs.NewQueue(w.direct, discard)
-	require.NoError(t, err)
-	require.NoError(t, insertNext(t.Context(), queue, []uptime.Schedule{schedule}))
+	require.NoError(t, insertNext(t.Context(), newQueue(t, w.direct), []uptime.Schedule{schedule}))
 	return slot
 }
 
@@ -223,12 +226,11 @@ func crossBoundaries(t *testing.T, w *world) {
 	ctx, cancel := context.WithTimeout(t.Context(), full(10*time.Second, time.Minute))
 	defer cancel()
 	pool := dbtest.Open(t, w.proxy.url)
-	queue, err := jobs.NewQueue(pool, discard)
-	require.NoError(t, err)
+	inserts := newQueue(t, pool)
 	writers := full(8, 32)
 	var group errgroup.Group
 	for n := range writers {
-		group.Go(func() error { return recordAcross(ctx, pool, queue, int64(2_000_000+n)) })
+		group.Go(func() error { return recordAcross(ctx, pool, inserts, int64(2_000_000+n)) })
 	}
 	require.NoError(t, group.Wait())
 	w.exec(t, "SELECT set_chunk_time_interval('monitor_log', INTERVAL '6 hours')")
@@ -238,8 +240,10 @@ func crossBoundaries(t *testing.T, w *world) {
 }
 
 // recordAcross records scans of a monitor, at boundaries that are just being reached, until ctx is done.
-func recordAcross(ctx context.Context, pool db.Conn, queue jobs.Queue, monitorID int64) error {
-	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), time.Now, discard)
+func recordAcross(ctx context.Context, pool db.Conn, inserts queue.Queue, monitorID int64) error {
+	recorder := record.NewRecorder(record.Config{
+		Conn: pool, Queue: inserts, Kept: 10_000, Now: time.Now, Logger: discard, Registry: prometheus.NewRegistry(),
+	})
 	runCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { recorder.Run(runCtx) })

@@ -14,13 +14,16 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors"
 	"riverwatch/probe"
+	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -94,23 +97,18 @@ func wellSince(start time.Time) probe.Result {
 func (w *world) startInside(t *testing.T, name string, now func() time.Time, f proberFunc) {
 	t.Helper()
 	pool := dbtest.Open(t, w.direct.Config().ConnString())
-	queue, err := jobs.NewQueue(pool, discard)
+	worker, err := jobs.NewWorker(jobs.Config{
+		Pool: pool, Name: name, Prober: prober{w.target, f}, Now: now, SoftStop: 10 * time.Second,
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+		Logger: discard, Quiet: discard, Registry: prometheus.NewRegistry(),
+	})
 	require.NoError(t, err)
-	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), now, discard)
-	scanner := jobs.NewScanner(pool, queue, prober{w.target, f}, recorder,
-		jobs.Limits{Probes: 1000, ProbesPerHost: 1000}, name, now)
-
-	ctx, cancel := context.WithCancel(context.Background())
-	recorderCtx, stopRecorder := context.WithCancel(context.Background())
-	var recording sync.WaitGroup
-	recording.Go(func() { recorder.Run(recorderCtx) })
-	client, err := jobs.Start(ctx, pool, scanner, 10*time.Second, discard)
-	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
 	w.inside = append(w.inside, sync.OnceFunc(func() {
-		cancel()
-		<-client.Stopped()
-		stopRecorder()
-		recording.Wait()
+		stop()
+		require.NoError(t, <-ended)
 	}))
 	t.Cleanup(w.inside[len(w.inside)-1])
 }
@@ -124,22 +122,21 @@ func (w *world) stopInside() {
 // createInside creates the monitors, each with a path of its own.
 func (w *world) createInside(t *testing.T, methods ...string) {
 	t.Helper()
-	queue, err := jobs.NewQueue(w.direct, discard)
-	require.NoError(t, err)
-	var configs []jobs.MonitorConfig
+	var watched []monitors.Monitor
 	for n := range defaultMonitors {
-		config := jobs.DefaultConfig()
-		config.URL, config.IntervalSeconds = fmt.Sprintf("http://inside.example/%d", n), interval
-		config.FailureThreshold, config.SuccessThreshold = 1, 1
+		m := monitors.New()
+		m.URL, m.IntervalSeconds = fmt.Sprintf("http://inside.example/%d", n), interval
+		m.FailureThreshold, m.SuccessThreshold = 1, 1
 		if n < len(methods) {
-			config.Method = methods[n]
+			m.Method = methods[n]
 		}
-		configs = append(configs, config.WithDefaults())
+		watched = append(watched, m.Complete())
 	}
-	puts, err := jobs.CreateMonitors(t.Context(), w.direct, queue, configs, false, time.Now())
+	store := monitors.Store{Conn: w.direct, Queue: newQueue(t, w.direct), Now: time.Now}
+	creations, err := store.Create(t.Context(), watched, false)
 	require.NoError(t, err)
-	for _, put := range puts {
-		w.monitors = append(w.monitors, put.Monitor.ID)
+	for _, creation := range creations {
+		w.monitors = append(w.monitors, creation.Monitor.ID)
 	}
 	w.created = append(w.created, w.monitors...)
 }
@@ -224,13 +221,9 @@ func rescueTheLiving(t *testing.T, w *world) {
 func (w *world) startRescuer(t *testing.T) {
 	t.Helper()
 	pool := dbtest.Open(t, w.direct.Config().ConnString())
-	queue, err := jobs.NewQueue(pool, discard)
-	require.NoError(t, err)
-	recorder := jobs.NewRecorder(pool, queue, 10_000, newMetrics(), time.Now, discard)
-	scanner := jobs.NewScanner(pool, queue, nil, recorder, jobs.Limits{Probes: 1, ProbesPerHost: 1}, "leader", time.Now)
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &jobs.RoundWorker{Scanner: scanner})
-	river.AddWorker(workers, &jobs.ScanWorker{Scanner: scanner})
+	workers := river.NewWorkers() // it must know the kinds of the jobs that it rescues
+	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[queue.RoundArgs]) error { return nil }))
+	river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[queue.ScanArgs]) error { return nil }))
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		ID: "leader", Logger: discard, Workers: workers, Queues: map[string]river.QueueConfig{"nothing": {MaxWorkers: 1}},
 		JobTimeout: time.Millisecond, RescueStuckJobsAfter: time.Millisecond,

@@ -21,13 +21,13 @@ var (
 
 const createMonitors = `-- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
-    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
-    secret_names, paused_at, created_at, updated_at
+    id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects,
+    failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp,
+    accepted_statuses, tags, request, expectations, secret_names
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16, $17,
-    $18, $19, $20, $20
+    $1, $2, $3, $4, $5, $6, $7, $8, $9,
+    $10, $11, $12, $13, $14, $15, $16, $17,
+    $18, $19, $20, $21, $22, $23
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
 RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
@@ -41,52 +41,59 @@ type CreateMonitorsBatchResults struct {
 
 type CreateMonitorsParams struct {
 	ID                   int64
-	Name                 string
-	Method               string
-	URL                  string
-	Regexp               *string
-	RegexpInvert         bool
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	PausedAt             *time.Time
+	DeletedAt            *time.Time
 	IntervalSeconds      int
 	Phase                float64
 	TimeoutMS            int
-	AcceptedStatuses     []string
 	MaxRedirects         int
 	FailureThreshold     int
 	SuccessThreshold     int
 	RetryIntervalSeconds int
+	Version              int
+	RegexpInvert         bool
+	Name                 string
+	Method               string
+	URL                  string
+	Regexp               *string
+	AcceptedStatuses     []string
 	Tags                 []string
 	Request              []byte
 	Expectations         []byte
 	SecretNames          []string
-	PausedAt             *time.Time
-	At                   time.Time
 }
 
-// CreateMonitors inserts monitors, and no row for one whose (method, url, regexp) is taken.
+// CreateMonitors inserts monitors whole, and no row for one whose (method, url, regexp) is taken. Its columns are all of the
+// table, in their order, so that a Monitor is its parameters.
 func (q *Queries) CreateMonitors(ctx context.Context, arg []CreateMonitorsParams) *CreateMonitorsBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
 		vals := []interface{}{
 			a.ID,
-			a.Name,
-			a.Method,
-			a.URL,
-			a.Regexp,
-			a.RegexpInvert,
+			a.CreatedAt,
+			a.UpdatedAt,
+			a.PausedAt,
+			a.DeletedAt,
 			a.IntervalSeconds,
 			a.Phase,
 			a.TimeoutMS,
-			a.AcceptedStatuses,
 			a.MaxRedirects,
 			a.FailureThreshold,
 			a.SuccessThreshold,
 			a.RetryIntervalSeconds,
+			a.Version,
+			a.RegexpInvert,
+			a.Name,
+			a.Method,
+			a.URL,
+			a.Regexp,
+			a.AcceptedStatuses,
 			a.Tags,
 			a.Request,
 			a.Expectations,
 			a.SecretNames,
-			a.PausedAt,
-			a.At,
 		}
 		batch.Queue(createMonitors, vals...)
 	}

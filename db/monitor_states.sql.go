@@ -8,24 +8,38 @@ package db
 import (
 	"context"
 	"time"
-
-	"riverwatch/uptime"
 )
 
-const createMonitorStates = `-- name: CreateMonitorStates :exec
-INSERT INTO monitor_states (monitor_id, status, since, judged_slot, failures, successes)
-SELECT unnest($1::bigint[]), unnest($2::text[]), $3::timestamptz, $3::timestamptz, 0, 0
+const dropMonitorStates = `-- name: DropMonitorStates :exec
+DELETE FROM monitor_states
+WHERE monitor_id = ANY($1::bigint[])
 `
 
-type CreateMonitorStatesParams struct {
-	MonitorIDs []int64
-	Statuses   []string
-	At         time.Time
+// DropMonitorStates is for monitors that are deleted, which stand nowhere. record.Apply alone calls it.
+func (q *Queries) DropMonitorStates(ctx context.Context, monitorIds []int64) error {
+	_, err := q.db.Exec(ctx, dropMonitorStates, monitorIds)
+	return err
 }
 
-func (q *Queries) CreateMonitorStates(ctx context.Context, arg CreateMonitorStatesParams) error {
-	_, err := q.db.Exec(ctx, createMonitorStates, arg.MonitorIDs, arg.Statuses, arg.At)
-	return err
+const getMonitorStateForUpdate = `-- name: GetMonitorStateForUpdate :one
+SELECT monitor_id, since, judged_slot, failures, successes, status FROM monitor_states
+WHERE monitor_id = $1
+FOR UPDATE
+`
+
+// GetMonitorStateForUpdate also keeps the recorder from judging the monitor meanwhile.
+func (q *Queries) GetMonitorStateForUpdate(ctx context.Context, monitorID int64) (MonitorState, error) {
+	row := q.db.QueryRow(ctx, getMonitorStateForUpdate, monitorID)
+	var i MonitorState
+	err := row.Scan(
+		&i.MonitorID,
+		&i.Since,
+		&i.JudgedSlot,
+		&i.Failures,
+		&i.Successes,
+		&i.Status,
+	)
+	return i, err
 }
 
 const listNotPlainlyUp = `-- name: ListNotPlainlyUp :many
@@ -121,45 +135,24 @@ func (q *Queries) LockStatesToJudge(ctx context.Context, monitorIds []int64) ([]
 	return items, nil
 }
 
-const resetMonitorState = `-- name: ResetMonitorState :exec
-UPDATE monitor_states
-SET status = $1, since = $2, judged_slot = $2, failures = 0, successes = 0
-WHERE monitor_id = $3
+const putMonitorStates = `-- name: PutMonitorStates :exec
+INSERT INTO monitor_states (monitor_id, status, since, judged_slot, failures, successes)
+SELECT
+    unnest($1::bigint[]),
+    unnest($2::text[]),
+    unnest($3::timestamptz[]),
+    unnest($4::timestamptz[]),
+    unnest($5::integer[]),
+    unnest($6::integer[])
+ON CONFLICT (monitor_id) DO UPDATE SET
+    status = EXCLUDED.status,
+    since = EXCLUDED.since,
+    judged_slot = EXCLUDED.judged_slot,
+    failures = EXCLUDED.failures,
+    successes = EXCLUDED.successes
 `
 
-type ResetMonitorStateParams struct {
-	Status    uptime.Status
-	At        time.Time
-	MonitorID int64
-}
-
-// ResetMonitorState starts a monitor's status anew: it was paused, resumed, revived, or is to be judged by other rules.
-func (q *Queries) ResetMonitorState(ctx context.Context, arg ResetMonitorStateParams) error {
-	_, err := q.db.Exec(ctx, resetMonitorState, arg.Status, arg.At, arg.MonitorID)
-	return err
-}
-
-const updateMonitorStates = `-- name: UpdateMonitorStates :exec
-UPDATE monitor_states AS s
-SET
-    status = n.status,
-    since = n.since,
-    judged_slot = n.judged_slot,
-    failures = n.failures,
-    successes = n.successes
-FROM (
-    SELECT
-        unnest($1::bigint[]) AS monitor_id,
-        unnest($2::text[]) AS status,
-        unnest($3::timestamptz[]) AS since,
-        unnest($4::timestamptz[]) AS judged_slot,
-        unnest($5::integer[]) AS failures,
-        unnest($6::integer[]) AS successes
-) AS n
-WHERE s.monitor_id = n.monitor_id
-`
-
-type UpdateMonitorStatesParams struct {
+type PutMonitorStatesParams struct {
 	MonitorIDs  []int64
 	Statuses    []string
 	Sinces      []time.Time
@@ -168,8 +161,10 @@ type UpdateMonitorStatesParams struct {
 	Successes   []int
 }
 
-func (q *Queries) UpdateMonitorStates(ctx context.Context, arg UpdateMonitorStatesParams) error {
-	_, err := q.db.Exec(ctx, updateMonitorStates,
+// PutMonitorStates writes where monitors stand. record.Apply alone calls it, so that what follows from a change of
+// status shares its transaction.
+func (q *Queries) PutMonitorStates(ctx context.Context, arg PutMonitorStatesParams) error {
+	_, err := q.db.Exec(ctx, putMonitorStates,
 		arg.MonitorIDs,
 		arg.Statuses,
 		arg.Sinces,

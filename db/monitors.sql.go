@@ -44,25 +44,6 @@ func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitors
 	return column_1, err
 }
 
-const deleteMonitor = `-- name: DeleteMonitor :exec
-UPDATE monitors SET
-    deleted_at = $1::timestamptz,
-    secret_names = '{}', -- DeleteSecrets goes with it
-    version = version + 1,
-    updated_at = $1::timestamptz
-WHERE id = $2
-`
-
-type DeleteMonitorParams struct {
-	At time.Time
-	ID int64
-}
-
-func (q *Queries) DeleteMonitor(ctx context.Context, arg DeleteMonitorParams) error {
-	_, err := q.db.Exec(ctx, deleteMonitor, arg.At, arg.ID)
-	return err
-}
-
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
 SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
 WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
@@ -601,77 +582,86 @@ func (q *Queries) NextMonitorIDs(ctx context.Context, count int) ([]int64, error
 
 const updateMonitor = `-- name: UpdateMonitor :one
 UPDATE monitors SET
-    name = $1,
-    method = $2,
-    url = $3,
-    regexp = $4,
-    regexp_invert = $5,
+    id = $1,
+    created_at = $2,
+    updated_at = $3,
+    paused_at = $4,
+    deleted_at = $5,
     interval_seconds = $6,
     phase = $7,
     timeout_ms = $8,
-    accepted_statuses = $9,
-    max_redirects = $10,
-    failure_threshold = $11,
-    success_threshold = $12,
-    retry_interval_seconds = $13,
-    tags = $14,
-    request = $15,
-    expectations = $16,
-    secret_names = $17,
-    paused_at = $18,
-    deleted_at = NULL,
-    version = version + 1,
-    updated_at = $19
-WHERE id = $20
+    max_redirects = $9,
+    failure_threshold = $10,
+    success_threshold = $11,
+    retry_interval_seconds = $12,
+    version = $13,
+    regexp_invert = $14,
+    name = $15,
+    method = $16,
+    url = $17,
+    regexp = $18,
+    accepted_statuses = $19,
+    tags = $20,
+    request = $21,
+    expectations = $22,
+    secret_names = $23
+WHERE id = $1
 RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
 `
 
 type UpdateMonitorParams struct {
-	Name                 string
-	Method               string
-	URL                  string
-	Regexp               *string
-	RegexpInvert         bool
+	ID                   int64
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	PausedAt             *time.Time
+	DeletedAt            *time.Time
 	IntervalSeconds      int
 	Phase                float64
 	TimeoutMS            int
-	AcceptedStatuses     []string
 	MaxRedirects         int
 	FailureThreshold     int
 	SuccessThreshold     int
 	RetryIntervalSeconds int
+	Version              int
+	RegexpInvert         bool
+	Name                 string
+	Method               string
+	URL                  string
+	Regexp               *string
+	AcceptedStatuses     []string
 	Tags                 []string
 	Request              []byte
 	Expectations         []byte
 	SecretNames          []string
-	PausedAt             *time.Time
-	At                   time.Time
-	ID                   int64
 }
 
-// UpdateMonitor writes a whole configuration, and revives a deleted monitor.
+// UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
+// itself.
 func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (Monitor, error) {
 	row := q.db.QueryRow(ctx, updateMonitor,
-		arg.Name,
-		arg.Method,
-		arg.URL,
-		arg.Regexp,
-		arg.RegexpInvert,
+		arg.ID,
+		arg.CreatedAt,
+		arg.UpdatedAt,
+		arg.PausedAt,
+		arg.DeletedAt,
 		arg.IntervalSeconds,
 		arg.Phase,
 		arg.TimeoutMS,
-		arg.AcceptedStatuses,
 		arg.MaxRedirects,
 		arg.FailureThreshold,
 		arg.SuccessThreshold,
 		arg.RetryIntervalSeconds,
+		arg.Version,
+		arg.RegexpInvert,
+		arg.Name,
+		arg.Method,
+		arg.URL,
+		arg.Regexp,
+		arg.AcceptedStatuses,
 		arg.Tags,
 		arg.Request,
 		arg.Expectations,
 		arg.SecretNames,
-		arg.PausedAt,
-		arg.At,
-		arg.ID,
 	)
 	var i Monitor
 	err := row.Scan(

@@ -7,7 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"riverwatch/jobs"
+	"riverwatch/monitors"
 )
 
 const bulkDoc = "Creates up to 1,000 monitors in one transaction. Each has its own outcome, in the order given: an invalid " +
@@ -55,33 +55,33 @@ func (a *api) createMonitors(ctx context.Context, in *bulkInput) (*bulkOutput, e
 
 	out := &bulkOutput{}
 	out.Body.Data = make([]bulkResult, len(items))
-	var configs []jobs.MonitorConfig
+	var valid []monitors.Monitor
 	var indexes []int
 	for i, item := range items {
-		config, inputErrors := a.config(item, fmt.Sprintf("body.monitors[%d]", i))
+		monitor, inputErrors := a.newMonitor(item, fmt.Sprintf("body.monitors[%d]", i))
 		if len(inputErrors) > 0 {
 			out.Body.Data[i] = bulkResult{Outcome: "invalid", Errors: inputErrors}
 			out.Body.Invalid++
 			continue
 		}
-		configs, indexes = append(configs, config), append(indexes, i)
+		valid, indexes = append(valid, monitor), append(indexes, i)
 	}
 
 	if err := a.reach(ctx); err != nil {
 		return nil, err
 	}
-	puts, err := jobs.CreateMonitors(ctx, a.Pool, a.Queue, configs, in.IfExists == "update", a.Now())
+	creations, err := a.monitors.Create(ctx, valid, in.IfExists == "update")
 	if err != nil {
 		return nil, err
 	}
-	for k, put := range puts {
-		out.Body.Data[indexes[k]] = bulkResult{Outcome: bulkOutcome(put.Put), ID: put.Monitor.ID}
-		switch put.Put {
-		case jobs.PutCreated:
+	for k, creation := range creations {
+		out.Body.Data[indexes[k]] = bulkResult{Outcome: string(creation.Result), ID: creation.Monitor.ID}
+		switch creation.Result {
+		case monitors.Created:
 			out.Body.Created++
-		case jobs.PutUpdated:
+		case monitors.Updated:
 			out.Body.Updated++
-		case jobs.PutExists:
+		case monitors.Exists:
 			out.Body.Exists++
 		}
 	}
@@ -98,18 +98,6 @@ func bulkItemsOf(raw []byte) ([]jsontext.Value, []InputError) {
 		}}
 	}
 	return body.Monitors, inputErrors
-}
-
-func bulkOutcome(put jobs.Put) string {
-	switch put {
-	case jobs.PutCreated:
-		return "created"
-	case jobs.PutUpdated:
-		return "updated"
-	case jobs.PutExists:
-		return "exists"
-	}
-	panic(fmt.Sprintf("put %d is none", put))
 }
 
 // reach fails soon if the database is away, before what may take long begins.

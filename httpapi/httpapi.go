@@ -5,7 +5,9 @@ package httpapi
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,8 +18,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
-	"riverwatch/jobs"
+	"riverwatch/monitors"
 	"riverwatch/probe"
+	"riverwatch/queue"
 )
 
 const (
@@ -33,7 +36,7 @@ const (
 // Config is what the API works with.
 type Config struct {
 	Pool    *pgxpool.Pool
-	Queue   jobs.Queue   // inserts jobs
+	Queue   queue.Queue  // inserts jobs
 	Policy  probe.Policy // which targets a monitor may have
 	Version string       // of the program, for the OpenAPI document
 	Now     func() time.Time
@@ -43,7 +46,8 @@ type Config struct {
 
 type api struct {
 	Config
-	huma huma.API
+	huma     huma.API
+	monitors *monitors.Store
 }
 
 // New makes the handler of every path of the API, its documentation at /docs and its health at /livez and /readyz.
@@ -56,20 +60,24 @@ func New(config Config) http.Handler {
 	document.DocsPath, document.SchemasPath = "", "" // served by docs.go; schemas are in the document
 	document.CreateHooks = nil                       // no $schema member in answers
 	document.RejectUnknownQueryParameters = true
-	a := &api{Config: config, huma: humagin.New(router, document)}
+	a := &api{
+		Config: config, huma: humagin.New(router, document),
+		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue, Now: config.Now},
+	}
 	a.addRoutes()
+	a.mendDocument()
 	addDocs(router)
 	return headAsGet(router)
 }
 
 // addRoutes lists every route.
 func (a *api) addRoutes() {
-	const monitors, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
+	const collection, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
 
-	handle(a, operation(http.MethodPost, monitors, "create-monitor", "Create a monitor", createMonitorDoc).
+	handle(a, operation(http.MethodPost, collection, "create-monitor", "Create a monitor", createMonitorDoc).
 		accepts(a, monitorCreateSchema).created().fails(http.StatusConflict), a.createMonitor)
-	handle(a, operation(http.MethodGet, monitors, "list-monitors", "List monitors", listMonitorsDoc), a.listMonitors)
-	handle(a, operation(http.MethodPost, monitors+"/bulk", "create-monitors", "Create many monitors", bulkDoc).
+	handle(a, operation(http.MethodGet, collection, "list-monitors", "List monitors", listMonitorsDoc), a.listMonitors)
+	handle(a, operation(http.MethodPost, collection+"/bulk", "create-monitors", "Create many monitors", bulkDoc).
 		accepts(a, bulkSchema).within(longRequestTimeout), a.createMonitors)
 	handle(a, operation(http.MethodGet, monitor, "get-monitor", "Get a monitor", getMonitorDoc).
 		fails(http.StatusNotFound), a.getMonitor)
@@ -92,14 +100,21 @@ func (a *api) addRoutes() {
 
 	handle(a, operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc).about("Health"), a.livez)
 	handle(a, operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc).about("Health"), a.readyz)
+}
 
-	for _, path := range a.huma.OpenAPI().Paths { // huma documents the status that it would give; ours is 400
+// mendDocument says what huma cannot know: that input is refused with 400, where it would give 422, and that an answer has
+// every field, also those that a request may leave out.
+func (a *api) mendDocument() {
+	document := a.huma.OpenAPI()
+	for _, path := range document.Paths {
 		for _, op := range []*huma.Operation{path.Get, path.Post, path.Patch, path.Delete} {
 			if op != nil {
 				delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
 			}
 		}
 	}
+	shown := document.Components.Schemas.Map()["MonitorBody"]
+	shown.Required = slices.Sorted(maps.Keys(shown.Properties))
 }
 
 // setUpLibraries sets what huma and gin keep in variables of their packages, once: every problem is one of ours, and a

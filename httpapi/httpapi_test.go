@@ -19,15 +19,15 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/httpapi"
-	"riverwatch/jobs"
 	"riverwatch/probe"
+	"riverwatch/queue"
 )
 
 // testAPI is the real handler on a database of its own.
 type testAPI struct {
 	t       *testing.T
 	pool    *pgxpool.Pool
-	queue   jobs.Queue
+	queue   queue.Queue
 	handler http.Handler
 	log     *logBuffer
 }
@@ -57,11 +57,11 @@ func newTestAPI(t *testing.T, allow ...string) *testAPI {
 
 func newTestAPIOn(t *testing.T, pool *pgxpool.Pool, allow ...string) *testAPI {
 	t.Helper()
-	queue, err := jobs.NewQueue(pool, slog.New(slog.DiscardHandler))
+	inserts, err := queue.New(pool, slog.New(slog.DiscardHandler), nil)
 	require.NoError(t, err)
-	a := &testAPI{t: t, pool: pool, queue: queue, log: &logBuffer{}}
+	a := &testAPI{t: t, pool: pool, queue: inserts, log: &logBuffer{}}
 	a.handler = httpapi.New(httpapi.Config{
-		Pool: pool, Queue: queue, Policy: policy(allow...), Version: "test", Now: time.Now,
+		Pool: pool, Queue: inserts, Policy: policy(allow...), Version: "test", Now: time.Now,
 		Logger: slog.New(slog.NewJSONHandler(a.log, nil)),
 	})
 	return a

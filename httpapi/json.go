@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -27,27 +28,19 @@ func (s bodySchema) in(registry huma.Registry) *huma.Schema {
 	return registry.Schema(s.goType, true, "")
 }
 
-// decodeBody decodes a body strictly into T, and checks it against the tags of T. nulls holds the members that were
-// null, which counts as not given.
-func decodeBody[T any](a *api, schema bodySchema, raw []byte, location string) (
-	value T, nulls map[string]bool, inputErrors []InputError,
-) {
+// decodeBody decodes a body strictly into T, and checks it against the tags of T. A member that is null counts there as
+// not given.
+func decodeBody[T any](a *api, schema bodySchema, raw []byte, location string) (value T, inputErrors []InputError) {
 	value, inputErrors = decodeStrictly[T](raw, location)
 	if len(inputErrors) > 0 {
-		return value, nil, inputErrors
+		return value, inputErrors
 	}
-	members := map[string]any{}
+	var members map[string]any
 	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
-		return value, nil, []InputError{{Location: location, Code: "json_type", Message: "must be a JSON object"}}
+		return value, []InputError{{Location: location, Code: "json_type", Message: "must be a JSON object"}}
 	}
-	nulls = map[string]bool{}
-	for name, member := range members {
-		if member == nil {
-			nulls[name] = true
-			delete(members, name)
-		}
-	}
-	return value, nulls, a.validate(schema, members, location)
+	maps.DeleteFunc(members, func(_ string, member any) bool { return member == nil })
+	return value, a.validate(schema, members, location)
 }
 
 // decodeStrictly decodes JSON without duplicate, unknown or wrongly-cased names, trailing data, invalid UTF-8, or a

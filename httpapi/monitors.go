@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"riverwatch/db"
-	"riverwatch/jobs"
+	"riverwatch/monitors"
+	"riverwatch/probe"
 )
 
 const (
@@ -41,48 +42,46 @@ type monitorInput struct {
 type monitorOutput struct{ Body monitorBody }
 
 func (a *api) createMonitor(ctx context.Context, in *createMonitorInput) (*createMonitorOutput, error) {
-	config, inputErrors := a.config(in.RawBody, "body")
+	monitor, inputErrors := a.newMonitor(in.RawBody, "body")
 	if len(inputErrors) > 0 {
 		return nil, inputProblem(inputErrors)
 	}
 
-	puts, err := jobs.CreateMonitors(
-		ctx, a.Pool, a.Queue, []jobs.MonitorConfig{config}, in.IfExists == "update", a.Now())
+	creations, err := a.monitors.Create(ctx, []monitors.Monitor{monitor}, in.IfExists == "update")
 	if err != nil {
 		return nil, err
 	}
-	put := puts[0]
-	if put.Put == jobs.PutExists {
-		return nil, &jobs.ConflictError{MonitorID: put.Monitor.ID}
-	}
-
-	body, err := a.monitorBody(ctx, put.Monitor.ID)
-	if err != nil {
-		return nil, err
-	}
-	out := &createMonitorOutput{Status: http.StatusCreated, Location: monitorPath(put.Monitor.ID), Body: body}
-	if put.Put == jobs.PutUpdated {
+	creation := creations[0]
+	out := &createMonitorOutput{Status: http.StatusCreated, Location: monitorPath(creation.Monitor.ID)}
+	switch creation.Result {
+	case monitors.Exists:
+		return nil, &monitors.ConflictError{MonitorID: creation.Monitor.ID}
+	case monitors.Updated:
 		out.Status = http.StatusOK
+	case monitors.Created:
 	}
+	out.Body = newMonitorBody(creation.Monitor, creation.State, a.Now())
 	return out, nil
 }
 
 func monitorPath(id int64) string { return "/api/v1/monitors/" + strconv.FormatInt(id, 10) }
 
-func (a *api) monitorBody(ctx context.Context, id int64) (monitorBody, error) {
-	row, err := db.New(a.Pool).GetMonitorWithState(ctx, id)
+func (a *api) getMonitor(ctx context.Context, in *monitorInput) (*monitorOutput, error) {
+	row, err := db.New(a.Pool).GetMonitorWithState(ctx, in.ID)
 	if err != nil {
-		return monitorBody{}, fmt.Errorf("get monitor %d: %w", id, err)
+		return nil, fmt.Errorf("get monitor %d: %w", in.ID, err)
 	}
-	return newMonitorBody(row.Monitor, row.MonitorState, a.Now()), nil
+	body, err := a.stored(row.Monitor, row.MonitorState)
+	return &monitorOutput{Body: body}, err
 }
 
-func (a *api) getMonitor(ctx context.Context, in *monitorInput) (*monitorOutput, error) {
-	body, err := a.monitorBody(ctx, in.ID)
+// stored shows a monitor as the database has it.
+func (a *api) stored(row db.Monitor, state db.MonitorState) (monitorBody, error) {
+	monitor, err := monitors.Of(row, probe.Secrets{})
 	if err != nil {
-		return nil, err
+		return monitorBody{}, err
 	}
-	return &monitorOutput{Body: body}, nil
+	return newMonitorBody(monitor, state.State(), a.Now()), nil
 }
 
 type editMonitorInput struct {
@@ -91,41 +90,42 @@ type editMonitorInput struct {
 }
 
 func (a *api) editMonitor(ctx context.Context, in *editMonitorInput) (*monitorOutput, error) {
-	body, nulls, inputErrors := decodeBody[monitorPatch](a, monitorPatchSchema, in.RawBody, "body")
+	body, inputErrors := decodeBody[monitorPatch](a, monitorPatchSchema, in.RawBody, "body")
 	if len(inputErrors) > 0 {
 		return nil, inputProblem(inputErrors)
 	}
-	return a.edit(ctx, in.ID, func(config jobs.MonitorConfig) (jobs.MonitorConfig, error) {
-		return a.patched(config, body, nulls)
+	return a.edit(ctx, in.ID, func(monitor monitors.Monitor) (monitors.Monitor, error) {
+		return a.patched(monitor, body)
 	})
 }
 
 func (a *api) edit(
-	ctx context.Context, id int64, edit func(jobs.MonitorConfig) (jobs.MonitorConfig, error),
+	ctx context.Context, id int64, edit func(monitors.Monitor) (monitors.Monitor, error),
 ) (*monitorOutput, error) {
-	if _, err := jobs.EditMonitor(ctx, a.Pool, a.Queue, id, edit, a.Now()); err != nil {
+	monitor, state, err := a.monitors.Edit(ctx, id, edit)
+	if err != nil {
 		return nil, err
 	}
-	return a.getMonitor(ctx, &monitorInput{ID: id})
+	return &monitorOutput{Body: newMonitorBody(monitor, state, a.Now())}, nil
 }
 
 func (a *api) pauseMonitor(ctx context.Context, in *monitorInput) (*monitorOutput, error) {
-	return a.edit(ctx, in.ID, enable(false))
+	return a.enable(ctx, in.ID, false)
 }
 
 func (a *api) resumeMonitor(ctx context.Context, in *monitorInput) (*monitorOutput, error) {
-	return a.edit(ctx, in.ID, enable(true))
+	return a.enable(ctx, in.ID, true)
 }
 
-func enable(enabled bool) func(jobs.MonitorConfig) (jobs.MonitorConfig, error) {
-	return func(config jobs.MonitorConfig) (jobs.MonitorConfig, error) {
-		config.Enabled = enabled
-		return config, nil
-	}
+func (a *api) enable(ctx context.Context, id int64, enabled bool) (*monitorOutput, error) {
+	return a.edit(ctx, id, func(monitor monitors.Monitor) (monitors.Monitor, error) {
+		monitor.Enable(enabled, a.Now())
+		return monitor, nil
+	})
 }
 
 func (a *api) deleteMonitor(ctx context.Context, in *monitorInput) (*struct{}, error) {
-	return nil, jobs.DeleteMonitor(ctx, a.Pool, in.ID, a.Now())
+	return nil, a.monitors.Delete(ctx, in.ID)
 }
 
 type listMonitorsInput struct {
@@ -163,7 +163,11 @@ func (a *api) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMon
 			out.Body.NextCursor = &cursor
 			break
 		}
-		out.Body.Data = append(out.Body.Data, newMonitorBody(row.Monitor, row.MonitorState, a.Now()))
+		body, err := a.stored(row.Monitor, row.MonitorState)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Data = append(out.Body.Data, body)
 	}
 	return out, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db/dbtest"
-	"riverwatch/jobs"
+	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -63,9 +63,9 @@ func TestCreateMonitor(t *testing.T) {
 		a := newTestAPI(t)
 		got := a.create(`{"url":"http://example.com/"}`)
 		driver := riverpgxv5.New(a.pool)
-		scan := rivertest.RequireInserted(t.Context(), t, driver, jobs.ScanArgs{}, nil)
+		scan := rivertest.RequireInserted(t.Context(), t, driver, queue.ScanArgs{}, nil)
 		require.Equal(t, got.ID, scan.Args.MonitorID)
-		round := rivertest.RequireInserted(t.Context(), t, driver, jobs.RoundArgs{}, nil)
+		round := rivertest.RequireInserted(t.Context(), t, driver, queue.RoundArgs{}, nil)
 		require.True(t, round.Args.Slot.Equal(*got.NextScanAt))
 	})
 

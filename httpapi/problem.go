@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"riverwatch/db"
-	"riverwatch/jobs"
+	"riverwatch/monitors"
 )
 
 // Problem is the one shape of an error (RFC 9457, application/problem+json).
@@ -84,7 +84,7 @@ func schemaOutdated(detail string) *Problem {
 // problem turns the error of a handler into what its caller may know, and logs the rest. It alone logs errors.
 func (a *api) problem(ctx context.Context, operation string, err error) *Problem {
 	var problem *Problem
-	var conflict *jobs.ConflictError
+	var conflict *monitors.ConflictError
 	switch {
 	case errors.As(err, &problem):
 		return problem
@@ -106,7 +106,7 @@ func (a *api) problem(ctx context.Context, operation string, err error) *Problem
 	}
 }
 
-func conflictProblem(conflict *jobs.ConflictError) *Problem {
+func conflictProblem(conflict *monitors.ConflictError) *Problem {
 	problem := problemOf(http.StatusConflict, "monitor_exists",
 		"A monitor with this method, url and regexp is there already. To update it, POST with ?if_exists=update.")
 	if conflict.Deleted {

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"riverwatch/db"
-	"riverwatch/jobs"
 	"riverwatch/uptime"
 )
 
@@ -136,7 +135,7 @@ func (a *api) scanRange(in *listScansInput) (since, until time.Time, err error) 
 	}
 
 	switch {
-	case !stored(since) || !stored(until) || since.After(until):
+	case !storable(since) || !storable(until) || since.After(until):
 		err = inputProblem([]InputError{{
 			Location: "query.from", Code: "range_invalid", Message: "must be before to, both between the years 2000 and 2200",
 		}})
@@ -148,8 +147,8 @@ func (a *api) scanRange(in *listScansInput) (since, until time.Time, err error) 
 	return since, until, err
 }
 
-// stored reports whether Postgres and Go agree on an instant: they differ far from today.
-func stored(t time.Time) bool { return t.Year() >= 2000 && t.Year() <= 2200 }
+// storable reports whether Postgres and Go agree on an instant: they differ far from today.
+func storable(t time.Time) bool { return t.Year() >= 2000 && t.Year() <= 2200 }
 
 type scanMonitorOutput struct {
 	Status   int
@@ -173,7 +172,7 @@ func (a *api) scanMonitor(ctx context.Context, in *monitorInput) (*scanMonitorOu
 	if err != nil {
 		return nil, fmt.Errorf("get monitor %d: %w", in.ID, err)
 	}
-	slot, err := jobs.AskForScan(ctx, a.Queue, in.ID, a.Now())
+	slot, err := a.monitors.Scan(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}

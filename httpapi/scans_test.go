@@ -12,11 +12,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db"
 	"riverwatch/jobs"
 	"riverwatch/probe"
+	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -54,12 +54,12 @@ func TestListScans(t *testing.T) {
 	for i := range slots {
 		scans = append(scans, db.CopyScansParams{
 			Slot: last.Add(-time.Duration(i) * time.Hour), MonitorID: created.ID, TotalUS: i * 1000, MonitorVersion: 1,
-			Outcome: uptime.OK, Reason: jobs.ReasonRound,
+			Outcome: uptime.OK, Reason: queue.ReasonRound,
 		})
 	}
 	asked := last.Add(-90*time.Minute + time.Microsecond)
 	scans = append(scans, db.CopyScansParams{
-		Slot: asked, MonitorID: created.ID, MonitorVersion: 1, Outcome: uptime.ConnectRefused, Reason: jobs.ReasonAsked,
+		Slot: asked, MonitorID: created.ID, MonitorVersion: 1, Outcome: uptime.ConnectRefused, Reason: queue.ReasonAsked,
 	})
 	_, err = a.queries().CopyScans(t.Context(), scans)
 	require.NoError(t, err)
@@ -184,22 +184,17 @@ func TestScanNow(t *testing.T) {
 func startWorker(t *testing.T, a *testAPI) {
 	t.Helper()
 	logger := slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	ctx, cancel := context.WithCancel(context.Background())
-	recorder := jobs.NewRecorder(a.pool, a.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), time.Now, logger)
-	var recording errgroup.Group
-	recorderCtx, stopRecorder := context.WithCancel(context.Background())
-	recording.Go(func() error {
-		recorder.Run(recorderCtx)
-		return nil
+	worker, err := jobs.NewWorker(jobs.Config{
+		Pool: a.pool, Name: "test", Prober: probe.NewProber(probe.Settings{Policy: policy("127.0.0.0/8")}, logger),
+		Limits: jobs.Limits{Probes: 10, ProbesPerHost: 10, Results: 100}, SoftStop: time.Second, Now: time.Now,
+		Logger: logger, Quiet: logger, Registry: prometheus.NewRegistry(),
 	})
-	scanner := jobs.NewScanner(a.pool, a.queue, probe.NewProber(probe.Settings{Policy: policy("127.0.0.0/8")}, logger), recorder,
-		jobs.Limits{Probes: 10, ProbesPerHost: 10}, "test", time.Now)
-	client, err := jobs.Start(ctx, a.pool, scanner, time.Second, logger)
 	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
 	t.Cleanup(func() {
-		cancel()
-		<-client.Stopped()
-		stopRecorder()
-		_ = recording.Wait()
+		stop()
+		require.NoError(t, <-ended)
 	})
 }

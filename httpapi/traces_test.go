@@ -16,7 +16,7 @@ import (
 
 	"riverwatch/db/dbtest"
 	"riverwatch/httpapi"
-	"riverwatch/jobs"
+	"riverwatch/queue"
 )
 
 func TestTraces(t *testing.T) {
@@ -26,10 +26,10 @@ func TestTraces(t *testing.T) {
 		t.Helper()
 		spans := tracetest.NewInMemoryExporter()
 		provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans))
-		queue, err := jobs.NewQueue(pool, slog.New(slog.DiscardHandler), jobs.NewTraces(provider).Middleware()...)
+		inserts, err := queue.New(pool, slog.New(slog.DiscardHandler), provider)
 		require.NoError(t, err)
 		return &testAPI{t: t, handler: httpapi.New(httpapi.Config{
-			Pool: pool, Queue: queue, Version: "test", Now: time.Now, Logger: slog.New(slog.DiscardHandler), Traces: provider,
+			Pool: pool, Queue: inserts, Version: "test", Now: time.Now, Logger: slog.New(slog.DiscardHandler), Traces: provider,
 		})}, spans
 	}
 

@@ -14,7 +14,9 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
+	"riverwatch/wait"
 )
 
 // nameserver is a DNS server that knows every name, until it is told to fail.
@@ -80,26 +82,29 @@ func TestDNSLost(t *testing.T) {
 		Policy:   probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Resolver: netip.MustParseAddrPort(dns.conn.LocalAddr().String()),
 	}, discard)
-	p := newProcessOn(t, dbtest.New(t), prober, jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
+	p := newProcessOf(t, jobs.Config{
+		Pool: dbtest.New(t), Name: "test", Prober: prober, Sentinels: []string{server.URL}, // sees no outage of DNS without a name
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+	})
 	p.start(t, time.Second)
-	t.Cleanup(p.sight(server.URL).Watch(t.Context())) // a sentinel without a name sees no outage of DNS
+	t.Cleanup(wait.Beside(t.Context(), p.worker.Sight().Run))
 	const byName, byAddress = 8, 3
 	var monitors []db.Monitor
 	for i := range byName + byAddress {
-		c := config(strings.Replace(server.URL, "127.0.0.1", "m"+itoa(int64(i))+".example", 1)+"/", 86400)
+		c := monitorstest.Of(strings.Replace(server.URL, "127.0.0.1", "m"+itoa(int64(i))+".example", 1)+"/", 86400)
 		if i >= byName {
-			c = config(server.URL+"/"+itoa(int64(i)), 86400)
+			c = monitorstest.Of(server.URL+"/"+itoa(int64(i)), 86400)
 		}
 		c.TimeoutMS = 1000
-		monitors = append(monitors, p.create(t, c))
+		monitors = append(monitors, p.Create(t, c))
 	}
 	await := func(want int, from string) {
 		t.Helper()
-		require.Eventually(t, func() bool { return p.count(t, from) == want }, 30*time.Second, 10*time.Millisecond, from)
+		require.Eventually(t, func() bool { return p.Count(t, from) == want }, 30*time.Second, 10*time.Millisecond, from)
 	}
 	askAll := func() {
 		for _, monitor := range monitors {
-			_, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, p.now())
+			_, err := p.Store().Scan(t.Context(), monitor.ID)
 			require.NoError(t, err)
 		}
 	}
@@ -109,17 +114,17 @@ func TestDNSLost(t *testing.T) {
 	askAll()
 	await(1, "operator_alerts WHERE closed_at IS NULL")
 	await(byName, "monitor_log WHERE outcome = 'inconclusive'")
-	require.Zero(t, p.count(t, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')"))
-	require.Equal(t, byName+byAddress, p.count(t, "monitor_states WHERE status = 'up' AND failures = 0"))
+	require.Zero(t, p.Count(t, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')"))
+	require.Equal(t, byName+byAddress, p.Count(t, "monitor_states WHERE status = 'up' AND failures = 0"))
 	p.requireAgreement(t, monitors...)
 
 	dns.mode.Store(servfails)
-	require.Never(t, func() bool { return p.count(t, "operator_alerts WHERE closed_at IS NOT NULL") > 0 },
+	require.Never(t, func() bool { return p.Count(t, "operator_alerts WHERE closed_at IS NOT NULL") > 0 },
 		3*time.Second, 100*time.Millisecond, "it is out still")
 
 	dns.mode.Store(answers)
 	await(1, "operator_alerts WHERE closed_at IS NOT NULL")
 	await(byName, "monitor_log WHERE reason = 'retry' AND outcome = 'ok'")
-	require.Equal(t, 1, p.count(t, "operator_alerts"))
+	require.Equal(t, 1, p.Count(t, "operator_alerts"))
 	p.requireAgreement(t, monitors...)
 }

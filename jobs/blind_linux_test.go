@@ -20,11 +20,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
 )
 
@@ -134,13 +136,18 @@ func playWorker(t *testing.T) {
 	_, err := io.ReadFull(os.Stdin, start[:]) // when its network is there
 	require.NoError(t, err)
 	prober := probe.NewProber(probe.Settings{Policy: probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
-	p := newProcessOn(t, dbtest.Open(t, *database), prober, jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
-	p.scanner.Worker = *name
-	sight := jobs.NewSight(p.scanner, split(*sentinels), slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	t.Cleanup(sight.Watch(t.Context()))
-	p.start(t, time.Second)
-	_, err = io.Copy(io.Discard, os.Stdin)
+	worker, err := jobs.NewWorker(jobs.Config{
+		Pool: dbtest.Open(t, *database), Name: *name, Prober: prober, Sentinels: split(*sentinels), SoftStop: time.Second,
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000}, Now: time.Now,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Quiet: discard, Registry: prometheus.NewRegistry(),
+	})
 	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	_, err = io.Copy(io.Discard, os.Stdin)
+	stop()
+	require.NoError(t, errors.Join(err, <-ended))
 }
 
 func split(list string) []string {
@@ -207,7 +214,7 @@ func (s *stage) lose(t *testing.T, w worker) {
 func (s *stage) askAll(t *testing.T, monitors []db.Monitor) {
 	t.Helper()
 	for _, monitor := range monitors {
-		_, err := jobs.AskForScan(t.Context(), s.queue, monitor.ID, s.now())
+		_, err := s.Store().Scan(t.Context(), monitor.ID)
 		require.NoError(t, err)
 	}
 }
@@ -217,7 +224,7 @@ func (s *stage) await(t *testing.T, want int, from string, args ...any) {
 	t.Helper()
 	got := -1
 	for end := time.Now().Add(patience); got != want && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		got = s.count(t, from, args...)
+		got = s.Count(t, from, args...)
 	}
 	require.Equal(t, want, got, "%s, and alerts are %v", from, s.alerts(t))
 }
@@ -238,14 +245,14 @@ func (s *stage) awaitTruth(t *testing.T) {
 // alerts gives all alerts, as the workers that they were about and those that they are about.
 func (s *stage) alerts(t *testing.T) []string {
 	t.Helper()
-	return column[string](t, s.process, `SELECT (SELECT string_agg(w, ',' ORDER BY w) FROM unnest(workers) AS w)
+	return dbtest.Column[string](t, s.Pool, `SELECT (SELECT string_agg(w, ',' ORDER BY w) FROM unnest(workers) AS w)
 		|| ' ' || cardinality(open_workers) FROM operator_alerts ORDER BY id`)
 }
 
 func playStage(t *testing.T) {
 	t.Helper()
 	s := &stage{newProcessOn(t, dbtest.Open(t, *database), nil, jobs.Limits{Probes: 1, ProbesPerHost: 1})}
-	s.clock.Store(0)
+	s.RunClock()
 	s.shell(t, `ip link set lo up; for n in $(seq 0 %d); do ip addr add 198.51.100.$((n + 1))/32 dev lo; done`, targetCount)
 	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", targetPort))
 	require.NoError(t, err)
@@ -254,9 +261,9 @@ func playStage(t *testing.T) {
 	t.Cleanup(func() { _ = server.Close() })
 	var monitors []db.Monitor
 	for i := range targetCount {
-		c := config(fmt.Sprintf("http://198.51.100.%d:%d/", 2+i, targetPort), 10)
+		c := monitorstest.Of(fmt.Sprintf("http://198.51.100.%d:%d/", 2+i, targetPort), 10)
 		c.FailureThreshold = 5 // on a busy machine a worker takes long to notice
-		monitors = append(monitors, s.create(t, c))
+		monitors = append(monitors, s.Create(t, c))
 	}
 
 	t.Log("all is well")
@@ -264,13 +271,13 @@ func playStage(t *testing.T) {
 	s.await(t, targetCount, "monitor_states WHERE status = 'up'")
 
 	t.Log("one worker loses its network (F40)")
-	lost := s.now()
+	lost := s.Now()
 	s.lose(t, w1)
 	s.askAll(t, monitors)
 	s.awaitAlert(t, "w1 1")
 	s.awaitTruth(t)
-	require.Positive(t, s.count(t, "monitor_log WHERE outcome = 'inconclusive'"))
-	blind := s.now()
+	require.Positive(t, s.Count(t, "monitor_log WHERE outcome = 'inconclusive'"))
+	blind := s.Now()
 
 	t.Log("another one sees")
 	w2 := s.startWorker(t, 2)
@@ -280,9 +287,9 @@ func playStage(t *testing.T) {
 		) AS not_scanned_again`, blind)
 	s.await(t, targetCount, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE worker = 'w2' AND outcome = 'ok') AS m")
 	require.Eventually(t, func() bool {
-		return s.count(t, "monitor_log WHERE worker = 'w2' AND reason = 'round' AND outcome = 'ok'") > 2
+		return s.Count(t, "monitor_log WHERE worker = 'w2' AND reason = 'round' AND outcome = 'ok'") > 2
 	}, patience, 20*time.Millisecond, "rounds go on")
-	require.Zero(t, s.count(t, "monitor_log WHERE worker = 'w1' AND slot > $1", blind.Add(time.Second)), "the blind one takes none")
+	require.Zero(t, s.Count(t, "monitor_log WHERE worker = 'w1' AND slot > $1", blind.Add(time.Second)), "the blind one takes none")
 	require.Equal(t, []string{"w1 1"}, s.alerts(t))
 
 	t.Log("all workers have lost their network (F41)")
@@ -292,12 +299,12 @@ func playStage(t *testing.T) {
 	s.awaitTruth(t)
 
 	t.Log("it is back")
-	back := s.now()
+	back := s.Now()
 	s.restore(t, w1)
 	s.restore(t, w2)
 	s.awaitAlert(t, "w1,w2 0")
 	s.askAll(t, monitors)
 	s.await(t, targetCount, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE slot > $1 AND outcome = 'ok') AS m", back)
 	s.awaitTruth(t)
-	require.Equal(t, targetCount, s.count(t, "monitor_states WHERE since < $1", lost), "none was ever down")
+	require.Equal(t, targetCount, s.Count(t, "monitor_states WHERE since < $1", lost), "none was ever down")
 }

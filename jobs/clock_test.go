@@ -8,7 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"riverwatch/jobs"
+	"riverwatch/db/dbtest"
+	"riverwatch/sight"
+	"riverwatch/wait"
 )
 
 func TestClocksThatDiffer(t *testing.T) {
@@ -19,14 +21,14 @@ func TestClocksThatDiffer(t *testing.T) {
 			p := newProcess(t)
 			now := func() time.Time { return time.Now().Add(skew) }
 			registry := prometheus.NewRegistry()
-			api := jobs.NewClock(registry, p.pool, "api", func() time.Time { return now() }, slog.New(&p.logs))
-			worker := jobs.NewClock(prometheus.NewRegistry(), p.pool, "worker", now, slog.New(&p.logs))
+			api := sight.NewClock(registry, p.Pool, "api", func() time.Time { return now() }, slog.New(&p.Logs))
+			worker := sight.NewClock(prometheus.NewRegistry(), p.Pool, "worker", now, slog.New(&p.Logs))
 			alerts := func() []string {
-				return column[string](t, p, `SELECT concat_ws(' ', kind, open_workers, CASE WHEN closed_at IS NULL THEN 'open' END)
+				return dbtest.Column[string](t, p.Pool, `SELECT concat_ws(' ', kind, open_workers, CASE WHEN closed_at IS NULL THEN 'open' END)
 					FROM operator_alerts ORDER BY id`)
 			}
 			tendBy := func(now time.Time) {
-				p.setNow(now)
+				p.SetNow(now)
 				p.tend(t)
 			}
 
@@ -34,13 +36,13 @@ func TestClocksThatDiffer(t *testing.T) {
 				require.NoError(t, api.Compare(t.Context()))
 				require.Equal(t, []string{"clock_skew {api} open"}, alerts())
 			}
-			p.logs.await(t, "the clocks of this process and of the database differ")
+			p.Logs.Await(t, "the clocks of this process and of the database differ")
 			metrics, err := registry.Gather()
 			require.NoError(t, err)
 			require.Equal(t, "riverwatch_clock_skew_seconds", metrics[0].GetName())
 			require.InDelta(t, skew.Seconds(), metrics[0].GetMetric()[0].GetGauge().GetValue(), 1)
 
-			stop := worker.Watch(t.Context())
+			stop := wait.Beside(t.Context(), worker.Run)
 			require.Eventually(t, func() bool { return alerts()[0] == "clock_skew {api,worker} open" }, 10*time.Second,
 				time.Millisecond)
 			stop()
@@ -51,28 +53,15 @@ func TestClocksThatDiffer(t *testing.T) {
 			require.Equal(t, []string{"clock_skew {}"}, alerts())
 
 			// Who raised it is gone without a word. Who tends may be the one whose clock is ahead.
-			require.NoError(t, jobs.NewClock(prometheus.NewRegistry(), p.pool, "gone", func() time.Time {
+			require.NoError(t, sight.NewClock(prometheus.NewRegistry(), p.Pool, "gone", func() time.Time {
 				return time.Now().Add(skew)
-			}, slog.New(&p.logs)).Compare(t.Context()))
+			}, slog.New(&p.Logs)).Compare(t.Context()))
 			tendBy(time.Now().Add(max(skew, 0)))
 			require.Equal(t, "clock_skew {gone} open", alerts()[1])
-			p.exec(t, "UPDATE operator_alerts SET opened_at = now() - interval '2 min', seen_at = now() - interval '61 s'")
+			p.Exec(t, "UPDATE operator_alerts SET opened_at = now() - interval '2 min', seen_at = now() - interval '61 s'")
 			tendBy(time.Now().Add(max(skew, 0)))
 			require.Equal(t, "clock_skew {}", alerts()[1])
-			require.Zero(t, p.count(t, "operator_alerts WHERE closed_at > now()"))
+			require.Zero(t, p.Count(t, "operator_alerts WHERE closed_at > now()"))
 		})
-	}
-}
-
-func TestSkewIsWhatTheAnswersWayDoesNotExplain(t *testing.T) {
-	t.Parallel()
-	at := func(s int) time.Time { return noon.Add(time.Duration(s) * time.Second) }
-	for _, c := range []struct{ asked, theirs, answered, want int }{
-		{0, 0, 0, 0},
-		{0, 3, 5, 0},
-		{10, 3, 15, 7},
-		{0, 9, 5, -4},
-	} {
-		require.Equal(t, time.Duration(c.want)*time.Second, jobs.SkewOf(at(c.asked), at(c.theirs), at(c.answered)), "%v", c)
 	}
 }

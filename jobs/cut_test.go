@@ -11,7 +11,9 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
-	"riverwatch/probe"
+	"riverwatch/monitors"
+	"riverwatch/monitors/monitorstest"
+	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -20,7 +22,7 @@ import (
 func TestCutOffAtAnyPoint(t *testing.T) {
 	t.Parallel()
 	direct := newProcessOn(t, dbtest.New(t), &tally{}, jobs.Limits{Probes: 10, ProbesPerHost: 10})
-	proxy, databaseURL := dbtest.NewProxy(t, direct.pool.Config().ConnString())
+	proxy, databaseURL := dbtest.NewProxy(t, direct.Pool.Config().ConnString())
 	p := newProcessOn(t, dbtest.Open(t, databaseURL), &tally{}, jobs.Limits{Probes: 10, ProbesPerHost: 10})
 	ctx := t.Context()
 
@@ -29,7 +31,7 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 		for after := 4; ; after += 1 + after/6 {
 			require.Less(t, after, 300, "it comes to no end")
 			prepare()
-			p.pool.Reset()
+			p.Pool.Reset()
 			proxy.CutAfter(after)
 			err := do()
 			done := proxy.CutAfter(0)
@@ -44,11 +46,12 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 		}
 	}
 	count := func(sql string, args ...any) int {
-		return one[int](t, direct, "SELECT count(*)::int FROM "+sql, args...)
+		return dbtest.One[int](t, direct.Pool, "SELECT count(*)::int FROM "+sql, args...)
 	}
 	// What always holds of monitors.
 	requireWhole := func() {
-		require.Zero(t, count("monitors AS m WHERE NOT EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id)"))
+		require.Zero(t, count(`monitors AS m
+			WHERE (m.deleted_at IS NULL) <> EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id)`), "who is there stands somewhere")
 		require.Zero(t, count(`monitors AS m
 			FULL JOIN (SELECT * FROM monitor_schedules WHERE until_at IS NULL) AS s ON s.monitor_id = m.id
 			WHERE (m.deleted_at IS NULL AND m.paused_at IS NULL) <> (s.monitor_id IS NOT NULL)
@@ -65,79 +68,78 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 	n := 0
 	var monitor db.Monitor
 	cuts(func() { n++ }, func() error {
-		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{
-			config(url("cut/%d", n), 60),
-			config(url("cut/more/%d", n), 3600),
-		}, false, noon)
+		_, err := p.StoreAt(monitorstest.Noon).Create(ctx, []monitors.Monitor{
+			monitorstest.Of(monitorstest.URL("cut/%d", n), 60),
+			monitorstest.Of(monitorstest.URL("cut/more/%d", n), 3600),
+		}, false)
 		return err
 	}, func(error) {
 		requireWhole()
-		require.Contains(t, []int{0, 2}, count("monitors WHERE url IN ($1, $2)", url("cut/%d", n), url("cut/more/%d", n)))
+		require.Contains(t, []int{0, 2}, count("monitors WHERE url IN ($1, $2)", monitorstest.URL("cut/%d", n), monitorstest.URL("cut/more/%d", n)))
 	})
 	create := func() {
 		n++
-		monitor = direct.create(t, config(url("cut/%d", n), 60))
+		monitor = direct.Create(t, monitorstest.Of(monitorstest.URL("cut/%d", n), 60))
 	}
 	cuts(create, func() error {
-		_, err := jobs.EditMonitor(ctx, p.pool, p.queue, monitor.ID, edit(func(c *jobs.MonitorConfig) {
+		_, _, err := p.StoreAt(monitorstest.Noon.Add(time.Second)).Edit(ctx, monitor.ID, monitorstest.Edit(func(c *monitors.Monitor) {
 			c.IntervalSeconds, c.AcceptedStatuses = 90, []string{"404"}
-		}), noon.Add(time.Second))
+		}))
 		return err
 	}, func(err error) {
 		requireWhole()
-		edited, getErr := db.New(direct.pool).GetMonitor(ctx, monitor.ID)
+		edited, getErr := db.New(direct.Pool).GetMonitor(ctx, monitor.ID)
 		require.NoError(t, getErr)
 		if err == nil {
 			require.Equal(t, monitor.Version+1, edited.Version)
 		}
 	})
-	holder := direct.create(t, config(url("holder"), 60))
+	holder := direct.Create(t, monitorstest.Of(monitorstest.URL("holder"), 60))
 	cuts(create, func() error {
-		_, err := jobs.EditMonitor(ctx, p.pool, p.queue, monitor.ID,
-			edit(func(c *jobs.MonitorConfig) { c.URL = holder.URL }), noon)
-		if _, ok := errors.AsType[*jobs.ConflictError](err); ok {
+		_, _, err := p.StoreAt(monitorstest.Noon).Edit(ctx, monitor.ID, monitorstest.Edit(func(c *monitors.Monitor) { c.URL = holder.URL }))
+		if _, ok := errors.AsType[*monitors.ConflictError](err); ok {
 			return nil
 		}
 		require.Error(t, err)
 		return err
 	}, func(error) { requireWhole() })
-	cuts(create, func() error { return jobs.DeleteMonitor(ctx, p.pool, monitor.ID, noon.Add(time.Second)) },
+	cuts(create, func() error { return p.StoreAt(monitorstest.Noon.Add(time.Second)).Delete(ctx, monitor.ID) },
 		func(error) { requireWhole() })
 	cuts(func() {
 		create()
-		require.NoError(t, jobs.DeleteMonitor(ctx, direct.pool, monitor.ID, noon))
+		require.NoError(t, direct.StoreAt(monitorstest.Noon).Delete(ctx, monitor.ID))
 	}, func() error {
-		_, err := jobs.CreateMonitors(ctx, p.pool, p.queue, []jobs.MonitorConfig{jobs.ConfigOf(monitor, probe.Secrets{})}, false, noon)
+		_, err := p.StoreAt(monitorstest.Noon).Create(ctx, []monitors.Monitor{{Monitor: monitor}}, false)
 		return err
 	}, func(error) { requireWhole() })
 
 	// A result: however often the connection goes, it is recorded and judged once.
-	slot := noon
+	slot := monitorstest.Noon
 	create()
-	p.exec(t, "UPDATE monitors SET interval_seconds = 86400, failure_threshold = 100 WHERE id = $1", monitor.ID)
+	p.Exec(t, "UPDATE monitors SET interval_seconds = 86400, failure_threshold = 100 WHERE id = $1", monitor.ID)
 	failures := 0
 	cuts(func() { slot = slot.Add(time.Second) }, func() error {
 		scan := dbtest.Scan(monitor.ID, slot)
 		scan.Outcome = uptime.StatusMismatch
-		return p.recorder.Record(context.Background(), scan, nil)
+		return p.worker.Recorder().Record(context.Background(), scan, nil)
 	}, func(err error) {
 		require.NoError(t, err)
 		failures++
-		require.Equal(t, failures, direct.state(t, monitor.ID).Failures)
+		require.Equal(t, failures, direct.State(t, monitor.ID).Failures)
 		require.Equal(t, failures, count("monitor_log WHERE monitor_id = $1", monitor.ID))
 	})
 
 	// A round: a cut one is tried again, and no slot is lost.
 	schedule := uptime.Schedule{Interval: 3600, Phase: 3599}
-	direct.insertMonitors(t, 3, 1, schedule, noon)
-	direct.exec(t, "UPDATE monitors SET method = CASE WHEN id = 1001 THEN 'POST' ELSE 'GET' END WHERE phase = 3599")
-	args := jobs.RoundArgs{Interval: 3600, Phase: 3599, Slot: schedule.SlotAfter(noon)}
-	worker := &jobs.RoundWorker{Scanner: p.scanner}
-	rescuer := &jobs.RoundWorker{Scanner: direct.scanner}
+	direct.insertMonitors(t, 3, 1, schedule, monitorstest.Noon)
+	direct.Exec(t, "UPDATE monitors SET method = CASE WHEN id = 1001 THEN 'POST' ELSE 'GET' END WHERE phase = 3599")
+	args := queue.RoundArgs{Interval: 3600, Phase: 3599, Slot: schedule.SlotAfter(monitorstest.Noon)}
+	worker := p.worker.RoundWorker()
+	rescuer := direct.worker.RoundWorker()
 	round := func(late time.Duration, ahead int, failures ...string) (do func() error, check func(error)) {
 		return func() error {
-				p.setNow(args.Slot.Add(late))
-				direct.setNow(args.Slot.Add(late))
+				p.SetNow(args.Slot.Add(late))
+				direct.SetNow(args.Slot.Add(late))
 				_, err := work(t, direct, worker, args, failures...)
 				return err
 			}, func(err error) {
@@ -157,19 +159,19 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 	cuts(next, do, check)
 
 	// Tend: the next one finds the rest.
-	direct.exec(t, "DELETE FROM monitor_schedules WHERE phase <> 3599")
-	p.setNow(args.Slot.Add(3*time.Hour + 5*time.Minute))
-	tender := p.tender()
+	direct.Exec(t, "DELETE FROM monitor_schedules WHERE phase <> 3599")
+	p.SetNow(args.Slot.Add(3*time.Hour + 5*time.Minute))
+	tender := p.worker.TendWorker()
 	cuts(func() {
-		direct.exec(t, "DELETE FROM river_job")
-		direct.exec(t, "DELETE FROM scan_gaps WHERE reason = 'unaccounted'")
-		direct.exec(t, "UPDATE tend_progress SET checked_until = $1", p.now().Add(-15*time.Minute))
+		direct.Exec(t, "DELETE FROM river_job")
+		direct.Exec(t, "DELETE FROM scan_gaps WHERE reason = 'unaccounted'")
+		direct.Exec(t, "UPDATE tend_progress SET checked_until = $1", p.Now().Add(-15*time.Minute))
 	}, func() error {
-		_, err := work(t, direct, tender, jobs.TendArgs{})
+		_, err := work(t, direct, tender, queue.TendArgs{})
 		return err
 	}, func(err error) {
 		if err == nil {
-			require.Zero(t, count("unaccounted_slots($1, $2)", p.now().Add(-15*time.Minute), p.now().Add(-5*time.Minute)))
+			require.Zero(t, count("unaccounted_slots($1, $2)", p.Now().Add(-15*time.Minute), p.Now().Add(-5*time.Minute)))
 		}
 	})
 }

@@ -4,37 +4,67 @@ import (
 	"context"
 	"time"
 
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"riverwatch/db"
+	"riverwatch/queue"
+	"riverwatch/record"
+	"riverwatch/sight"
 )
 
-// Waiting is how many results the recorder has taken and not begun to write.
-func (r *Recorder) Waiting() int { return len(r.records) }
+// Queue is what the worker inserts jobs with.
+func (w *Worker) Queue() queue.Queue { return w.queue }
+
+// Recorder is the worker's.
+func (w *Worker) Recorder() *record.Recorder { return w.recorder }
+
+// Sight is the worker's.
+func (w *Worker) Sight() *sight.Sight { return w.sight }
+
+// RoundWorker works rounds.
+func (w *Worker) RoundWorker() river.Worker[queue.RoundArgs] {
+	return &roundWorker{scanner: w.scanner, queue: w.queue}
+}
+
+// ScanWorker works scans outside rounds.
+func (w *Worker) ScanWorker() river.Worker[queue.ScanArgs] { return &scanWorker{scanner: w.scanner} }
+
+// TendWorker works tend.
+func (w *Worker) TendWorker() river.Worker[queue.TendArgs] {
+	return &tendWorker{
+		tend: Tend{Conn: w.scanner.conn, Queue: w.queue, Now: w.Now}, logger: w.Logger, metrics: w.scanner.metrics,
+	}
+}
+
+// Start starts River's client, until ctx is done.
+func (w *Worker) Start(ctx context.Context) (queue.Queue, error) { return w.start(ctx) }
+
+// Announce announces the worker until ctx is done.
+func (w *Worker) Announce(ctx context.Context) { w.scanner.announce(ctx) }
+
+// Workers is how many workers share the places at a host.
+func (w *Worker) Workers() int { return int(w.scanner.limiter.workers.Load()) }
+
+// SetProber makes others do the probing.
+func (w *Worker) SetProber(prober Prober) { w.scanner.prober = prober }
 
 // SetStartWithin sets how long a probe may wait for its turn.
-func (s *Scanner) SetStartWithin(d time.Duration) { s.startWithin = d }
+func (w *Worker) SetStartWithin(d time.Duration) { w.scanner.startWithin = d }
+
+// SetMaxWaiting sets how many scans may wait before the worker takes no other rounds.
+func (w *Worker) SetMaxWaiting(n int) { w.scanner.limiter.maxWaiting = int64(n) }
+
+// WasFull says that too many scans waited at an instant.
+func (w *Worker) WasFull(at time.Time) { w.scanner.limiter.fullAt.Store(at.UnixNano()) }
+
+// WaitForPlace is how many scans wait for a place in the process.
+func (w *Worker) WaitForPlace() int { return int(w.scanner.limiter.waiting.Load()) }
 
 // RetryAfter is when a job is tried again whose attempt failed now.
 func RetryAfter(attempt int) time.Time {
 	return retrySoon{}.NextRetry(&rivertype.JobRow{Attempt: attempt})
 }
 
-// SetDrain gives the recorder longer to write what is left at its stop, on a busy machine.
-func (r *Recorder) SetDrain(drain time.Duration) { r.drain = drain }
-
-// Workers is how many workers share the places at a host.
-func (s *Scanner) Workers() int { return int(s.limiter.workers.Load()) }
-
-// SkewOf is by how much our clock is at least ahead of the database's.
-func SkewOf(asked, theirs, answered time.Time) time.Duration { return skewOf(asked, theirs, answered) }
-
-// Compare compares once.
-func (c *Clock) Compare(ctx context.Context) error { return c.compare(ctx) }
-
-// SetMaxWaiting sets how many scans may wait before the worker takes no other rounds.
-func (s *Scanner) SetMaxWaiting(n int) { s.limiter.maxWaiting = int64(n) }
-
-// WasFull says that too many scans waited at an instant.
-func (s *Scanner) WasFull(at time.Time) { s.limiter.fullAt.Store(at.UnixNano()) }
-
-// WaitForPlace is how many scans wait for a place in the process.
-func (s *Scanner) WaitForPlace() int { return int(s.limiter.waiting.Load()) }
+// SetConn makes the worker's scans, rounds among them, use another connection.
+func (w *Worker) SetConn(conn db.Conn) { w.scanner.conn = conn }

@@ -8,12 +8,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
+
+	"riverwatch/wait"
 )
 
-// Limits bound the probes in flight.
+// Limits bound what a worker has in flight.
 type Limits struct {
 	Probes        int // of one process, at least 1
 	ProbesPerHost int // to one host and port, of all workers together, at least 1
+	Results       int // of one process, that wait to be written
 }
 
 // Of the scans of its rounds so many may wait for a place in the process. With more, a worker takes no other rounds: they are
@@ -25,7 +28,7 @@ type limiter struct {
 	all     *semaphore.Weighted
 	perHost int64
 	workers atomic.Int64 // that share the places at a host
-	waits   *prometheus.CounterVec
+	metrics *metrics
 
 	maxWaiting int64
 	waiting    atomic.Int64 // for a place in the process
@@ -40,11 +43,11 @@ type hostPlaces struct {
 	users  int // holders and waiters; without any, the entry goes
 }
 
-func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
+func newLimiter(limits Limits, metrics *metrics) *limiter {
 	l := &limiter{
 		all:     semaphore.NewWeighted(int64(limits.Probes)),
 		perHost: int64(limits.ProbesPerHost),
-		waits:   waits,
+		metrics: metrics,
 		hosts:   map[string]*hostPlaces{},
 
 		maxWaiting: maxWaiting,
@@ -58,12 +61,12 @@ func newLimiter(limits Limits, waits *prometheus.CounterVec) *limiter {
 // of these then has its share. With more workers than places each has one, as else it could not probe the host at all.
 func (l *limiter) acquire(ctx context.Context, host string) (release func(), err error) {
 	places, share := l.join(host), min(l.workers.Load(), l.perHost)
-	if err := l.take(ctx, places, share, limitHost); err != nil {
+	if err := l.take(ctx, places, share, l.metrics.waitsHost); err != nil {
 		l.leave(host)
 		return nil, err
 	}
 	l.waiting.Add(1)
-	err = l.take(ctx, l.all, 1, limitProcess)
+	err = l.take(ctx, l.all, 1, l.metrics.waitsProcess)
 	l.waiting.Add(-1)
 	if err != nil {
 		places.Release(share)
@@ -90,22 +93,15 @@ func (l *limiter) full(now time.Time) bool {
 func (l *limiter) wasFullSince(t time.Time) bool { return l.fullAt.Load() >= t.UnixNano() }
 
 // take takes n places, and counts if they have to be waited for.
-func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, limit string) error {
-	if over(ctx) {
+func (l *limiter) take(ctx context.Context, places *semaphore.Weighted, n int64, waits prometheus.Counter) error {
+	if wait.Over(ctx) {
 		return context.DeadlineExceeded
 	}
 	if places.TryAcquire(n) {
 		return nil
 	}
-	l.waits.WithLabelValues(limit).Inc()
+	waits.Inc()
 	return places.Acquire(ctx, n)
-}
-
-// over reports whether a context has ended, or its deadline has passed: a process that stood still hears of that only in a
-// moment.
-func over(ctx context.Context) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 func (l *limiter) join(host string) *semaphore.Weighted {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 )
 
@@ -15,7 +16,7 @@ func (overdue) Deadline() (time.Time, bool) { return time.Now().Add(-time.Minute
 
 func TestNobodyStartsAfterHisTime(t *testing.T) {
 	t.Parallel()
-	l := newLimiter(Limits{Probes: 1, ProbesPerHost: 1}, counters("waits", "", "limit"))
+	l := newLimiter(Limits{Probes: 1, ProbesPerHost: 1}, newMetrics(prometheus.NewRegistry()))
 	_, err := l.acquire(overdue{t.Context()}, "host")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	release, err := l.acquire(t.Context(), "host")

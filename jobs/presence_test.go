@@ -2,7 +2,6 @@ package jobs_test
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -11,7 +10,10 @@ import (
 
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
+	"riverwatch/queue"
+	"riverwatch/wait"
 )
 
 // crowd is a prober that holds each probe until it is released, and counts those that it holds.
@@ -50,31 +52,31 @@ func TestWorkersShareAHost(t *testing.T) {
 			defer release()
 			p := newProcessOn(t, pool, c, jobs.Limits{Probes: 100, ProbesPerHost: perHost})
 			for i := range 8 {
-				p.create(t, config("http://one.example/"+itoa(int64(i)), 60))
+				p.Create(t, monitorstest.Of("http://one.example/"+itoa(int64(i)), 60))
 			}
-			schedule := scheduleOf(p.create(t, config("http://one.example/", 60)))
-			p.exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
-			p.exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, noon)
+			schedule := p.Create(t, monitorstest.Of("http://one.example/", 60)).Schedule()
+			p.Exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
+			p.Exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, monitorstest.Noon)
 
 			for i := range workers - 1 {
-				p.exec(t, "INSERT INTO workers VALUES ($1, now())", itoa(int64(i)))
+				p.Exec(t, "INSERT INTO workers VALUES ($1, now())", itoa(int64(i)))
 			}
-			p.exec(t, "INSERT INTO workers VALUES ('gone', now() - interval '31 seconds')")
-			require.Equal(t, 1, p.scanner.Workers(), "before it knows")
-			leave := p.scanner.Attend(t.Context(), slog.New(&p.logs))
-			require.Eventually(t, func() bool { return p.scanner.Workers() == workers }, 10*time.Second, time.Millisecond)
+			p.Exec(t, "INSERT INTO workers VALUES ('gone', now() - interval '31 seconds')")
+			require.Equal(t, 1, p.worker.Workers(), "before it knows")
+			leave := wait.Beside(t.Context(), p.worker.Announce)
+			require.Eventually(t, func() bool { return p.worker.Workers() == workers }, 10*time.Second, time.Millisecond)
 			leave()
-			require.Zero(t, p.count(t, "workers WHERE name = 'test'"))
+			require.Zero(t, p.Count(t, "workers WHERE name = 'test'"))
 
-			slot := schedule.SlotAfter(noon)
+			slot := schedule.SlotAfter(monitorstest.Noon)
 			p.inTime(slot)
 			done := make(chan error)
-			go func() { done <- p.tryRound(t, jobs.RoundArgs{Interval: 60, Phase: schedule.Phase, Slot: slot}) }()
+			go func() { done <- p.tryRound(t, queue.RoundArgs{Interval: 60, Phase: schedule.Phase, Slot: slot}) }()
 			require.Eventually(t, c.holds(each), 10*time.Second, time.Millisecond)
 			require.Never(t, func() bool { return !c.holds(each)() }, 100*time.Millisecond, 10*time.Millisecond)
 			release()
 			require.NoError(t, <-done)
-			require.Equal(t, 9, p.count(t, "monitor_log"))
+			require.Equal(t, 9, p.Count(t, "monitor_log"))
 		})
 	}
 }

@@ -6,7 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"riverwatch/jobs"
+	"riverwatch/monitors"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/uptime"
 )
 
@@ -16,16 +17,16 @@ func TestRoundLeavesOutWhoMovedIn(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
 	target := newTarget(t)
-	monitor := p.create(t, config(target.URL+"/moved", 10))
+	monitor := p.Create(t, monitorstest.Of(target.URL+"/moved", 10))
 	later := uptime.ScheduleOf(monitor.ID, 20)
-	slot := later.SlotAfter(noon.Add(time.Minute))
-	p.setNow(slot)
+	slot := later.SlotAfter(monitorstest.Noon.Add(time.Minute))
+	p.SetNow(slot)
 	p.round(t, roundOf(monitor, slot))
 	require.Equal(t, 1, target.hitsOf("/moved"))
 
-	p.setNow(slot.Add(2 * time.Second))
-	moved := p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.IntervalSeconds = 20 })
-	p.setNow(slot.Add(3 * time.Second)) // the round of others, who are there already, comes late
+	p.SetNow(slot.Add(2 * time.Second))
+	moved := p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.IntervalSeconds = 20 })
+	p.SetNow(slot.Add(3 * time.Second)) // the round of others, who are there already, comes late
 	p.round(t, roundOf(moved, slot))
 	require.Equal(t, 1, target.hitsOf("/moved"))
 }

@@ -3,59 +3,57 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/url"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"riverwatch/db"
+	"riverwatch/monitors"
 	"riverwatch/probe"
+	"riverwatch/record"
+	"riverwatch/sight"
 	"riverwatch/uptime"
 )
 
-// Why a scan ran.
 const (
-	ReasonRound = "round" // due at its slot
-	ReasonRetry = "retry" // a quick second look at a monitor that has begun to fail
-	ReasonAsked = "asked" // somebody asked, or the monitor is new
+	// startWithin is how long a probe may wait for its turn. With it and the longest timeout of a probe, a round ends
+	// within its jobTimeout.
+	startWithin = 12 * time.Second
+	// A frozen database answers nothing, not even its own statement_timeout.
+	writeWithin = 10 * time.Second
 )
-
-// startWithin is how long a probe may wait for its turn. With it and the longest timeout of a probe, a round ends
-// within its jobTimeout.
-const startWithin = 12 * time.Second
 
 // A Prober makes one request to a target; [*probe.Prober] does.
 type Prober interface {
 	Probe(ctx context.Context, target probe.Target) probe.Result
 }
 
-// A Scanner is what the jobs of one process share: how to probe, within which limits, and where results go.
-type Scanner struct {
-	Conn     db.Conn
-	Queue    Queue
-	Prober   Prober
-	Recorder *Recorder
-	Worker   string // this process, in the log and in River's attempted_by; short
-	Now      func() time.Time
+// scanner makes scans: what the jobs of one process share.
+type scanner struct {
+	conn     db.Conn
+	prober   Prober
+	recorder *record.Recorder
+	sight    *sight.Sight
+	limiter  *limiter
+	name     string
+	now      func() time.Time
+	logger   *slog.Logger
+	metrics  *metrics
+	tracer   trace.Tracer
 
-	limiter     *limiter
 	startWithin time.Duration
 }
 
-// NewScanner makes a scanner with nothing in flight.
-func NewScanner(
-	conn db.Conn, queue Queue, prober Prober, recorder *Recorder, limits Limits, worker string, now func() time.Time,
-) *Scanner {
-	return &Scanner{
-		Conn: conn, Queue: queue, Prober: prober, Recorder: recorder, Worker: worker, Now: now,
-		limiter: newLimiter(limits, recorder.metrics.limitWaits), startWithin: startWithin,
-	}
-}
-
 // mayTake reports whether this worker takes rounds and scans: if it sees the network, and keeps up with what it has.
-func (s *Scanner) mayTake() bool { return !s.Recorder.blindness.blind() && !s.limiter.full(s.Now()) }
+func (s *scanner) mayTake() bool { return !s.sight.Blind() && !s.limiter.full(s.now()) }
 
 // await waits for a place to probe the monitor's host until ctx is done.
-func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func(), err error) {
+func (s *scanner) await(ctx context.Context, monitor monitors.Monitor) (release func(), err error) {
 	target, err := url.Parse(monitor.URL)
 	if err != nil {
 		return nil, fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
@@ -64,48 +62,54 @@ func (s *Scanner) await(ctx context.Context, monitor db.Monitor) (release func()
 }
 
 // scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
-func (s *Scanner) scan(ctx context.Context, monitor watched, slot time.Time, reason string) (uptime.Outcome, error) {
-	ctx, span := s.Recorder.Traces.startProbe(ctx)
-	result := s.probe(ctx, ConfigOf(monitor.Monitor, monitor.secrets).Target())
-	result = s.Recorder.blindness.scanned(monitor.Monitor, result)
-	scan := s.scanOf(monitor.Monitor, slot, reason, result)
+func (s *scanner) scan(
+	ctx context.Context, monitor monitors.Monitor, slot time.Time, reason string,
+) (uptime.Outcome, error) {
+	ctx, span := s.tracer.Start(ctx, "probe", trace.WithSpanKind(trace.SpanKindClient))
+	s.metrics.inFlight.Inc()
+	result := s.prober.Probe(ctx, monitor.Target())
+	s.metrics.inFlight.Dec()
+	result = s.sight.Scanned(monitor.Monitor, result)
+	scan := s.scanOf(monitor, slot, reason, result)
 	endProbe(span, scan)
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
 	defer cancel()
-	if err := s.Recorder.Record(ctx, scan, result.Certificate); err != nil {
+	if err := s.recorder.Record(ctx, scan, result.Certificate); err != nil {
 		return "", err
 	}
 	return result.Outcome, nil
 }
 
-func (s *Scanner) probe(ctx context.Context, target probe.Target) probe.Result {
-	s.Recorder.metrics.inFlight.Inc()
-	defer s.Recorder.metrics.inFlight.Dec()
-	return s.Prober.Probe(ctx, target)
-}
-
-// watched is a monitor with what its scan needs besides its row.
-type watched struct {
-	db.Monitor
-
-	secrets probe.Secrets
-}
-
-// withSecrets gives monitors with their secrets.
-func (s *Scanner) withSecrets(ctx context.Context, monitors ...db.Monitor) ([]watched, error) {
-	secrets, err := loadSecrets(ctx, db.New(s.Conn), monitors...)
-	if err != nil {
-		return nil, err
+// endProbe ends the span of a probe with what the log will say of it. Status Error is trouble of ours; that a target is
+// down, its outcome says. No text of the monitor or of its target is in it: a URL's path, query and user may be secrets,
+// and so may what a target echoes.
+func endProbe(span trace.Span, scan db.Scan) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
 	}
-	all := make([]watched, len(monitors))
-	for i, monitor := range monitors {
-		all[i] = watched{monitor, secrets[monitor.ID]}
+	span.SetAttributes(
+		attribute.Int64("riverwatch.monitor_id", scan.MonitorID),
+		attribute.String("riverwatch.slot", scan.Slot.Format(time.RFC3339Nano)),
+		attribute.String("riverwatch.reason", scan.Reason),
+		attribute.String("riverwatch.outcome", string(scan.Outcome)),
+		attribute.Int("riverwatch.late_ms", scan.LateMS),
+	)
+	if scan.HTTPStatus != nil {
+		span.SetAttributes(attribute.Int("http.response.status_code", *scan.HTTPStatus))
 	}
-	return all, nil
+	for _, phase := range scan.Phases() {
+		if phase.US != nil {
+			span.SetAttributes(attribute.Int("riverwatch."+phase.Name+"_us", *phase.US))
+		}
+	}
+	if scan.Outcome == uptime.Inconclusive {
+		span.SetStatus(codes.Error, string(scan.Outcome))
+	}
 }
 
-func (s *Scanner) scanOf(monitor db.Monitor, slot time.Time, reason string, result probe.Result) db.Scan {
+func (s *scanner) scanOf(monitor monitors.Monitor, slot time.Time, reason string, result probe.Result) db.Scan {
 	scan := db.Scan{
 		Slot:           slot,
 		MonitorID:      monitor.ID,
@@ -121,7 +125,7 @@ func (s *Scanner) scanOf(monitor db.Monitor, slot time.Time, reason string, resu
 		RegexpMatched:  result.RegexpMatched,
 		Outcome:        result.Outcome,
 		Reason:         reason,
-		Worker:         s.Worker,
+		Worker:         s.name,
 	}
 	if result.BodyBytes != nil {
 		bytes := int(*result.BodyBytes)
@@ -150,8 +154,4 @@ func microseconds(d *time.Duration) *int {
 	}
 	us := int(d.Microseconds())
 	return &us
-}
-
-func scheduleOf(monitor db.Monitor) uptime.Schedule {
-	return uptime.Schedule{Interval: monitor.IntervalSeconds, Phase: monitor.Phase}
 }

@@ -3,20 +3,24 @@ package jobs_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
+	"riverwatch/queue"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 const sentinel = "https://sentinel.example/"
@@ -38,18 +42,36 @@ func (n *network) Probe(_ context.Context, target probe.Target) probe.Result {
 	return result
 }
 
-// sight gives a process its sight, which does not run yet.
-func (p *process) sight(sentinels ...string) *jobs.Sight {
-	return jobs.NewSight(p.scanner, sentinels, slog.New(&p.logs))
+// seeing makes a process that sees the network by a sentinel, through n.
+func seeing(t *testing.T, pool *pgxpool.Pool, name string, n *network) *process {
+	t.Helper()
+	return newProcessOf(t, jobs.Config{
+		Pool: pool, Name: name, Prober: n, Sentinels: []string{sentinel},
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+	})
+}
+
+// goBlind makes the process blind now, that saw the network last at an instant.
+func (p *process) goBlind(t *testing.T, n *network, sawAt time.Time) {
+	t.Helper()
+	now := p.Now()
+	p.SetNow(sawAt)
+	p.worker.Sight().Look(t.Context())
+	p.SetNow(now)
+	n.cut.Store(true)
+	for range 2 {
+		p.worker.Sight().Look(t.Context())
+	}
+	require.True(t, p.worker.Sight().Blind())
 }
 
 // requireAgreement checks that states are what follows from the log.
-func (p *process) requireAgreement(t *testing.T, monitors ...db.Monitor) {
+func (p *process) requireAgreement(t *testing.T, watched ...db.Monitor) {
 	t.Helper()
-	for _, monitor := range monitors {
-		want, got := p.replayed(t, monitor), p.state(t, monitor.ID)
+	for _, monitor := range watched {
+		want, got := p.replayed(t, monitor), p.State(t, monitor.ID)
 		require.Equal(t, fmt.Sprint(want.Status, want.Failures, want.Successes),
-			fmt.Sprint(got.Status, got.Failures, got.Successes), "%d: %v", monitor.ID, p.scans(t, monitor.ID))
+			fmt.Sprint(got.Status, got.Failures, got.Successes), "%d: %v", monitor.ID, p.Scans(t, monitor.ID))
 	}
 }
 
@@ -57,7 +79,7 @@ func (p *process) requireAgreement(t *testing.T, monitors ...db.Monitor) {
 func (p *process) replayed(t *testing.T, monitor db.Monitor) uptime.State {
 	t.Helper()
 	state := uptime.Start(monitor.CreatedAt, false)
-	scans, err := db.New(p.pool).ListOutcomes(t.Context(), db.ListOutcomesParams{MonitorIDs: []int64{monitor.ID}})
+	scans, err := db.New(p.Pool).ListOutcomes(t.Context(), db.ListOutcomesParams{MonitorIDs: []int64{monitor.ID}})
 	require.NoError(t, err)
 	for _, scan := range scans {
 		state = uptime.Decide(state, scan.Slot, scan.Outcome, uptime.Thresholds{
@@ -73,17 +95,17 @@ func TestSight(t *testing.T) {
 	t.Run("ABlindWorkerTakesNothingAndTakesBackWhatItWrote", func(t *testing.T) {
 		t.Parallel()
 		n := &network{}
-		p := newProcessOn(t, dbtest.New(t), n, jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
+		p := seeing(t, dbtest.New(t), "test", n)
 		p.start(t, time.Second)
-		t.Cleanup(p.sight(sentinel).Watch(t.Context()))
-		var monitors []db.Monitor
+		t.Cleanup(wait.Beside(t.Context(), p.worker.Sight().Run))
+		var watched []db.Monitor
 		for i := range 8 {
-			c := config(url("m%d", i), 86400)
+			c := monitorstest.Of(monitorstest.URL("m%d", i), 86400)
 			c.FailureThreshold = 1
-			monitors = append(monitors, p.create(t, c))
+			watched = append(watched, p.Create(t, c))
 		}
 		all := func(from string) func() bool {
-			return func() bool { return p.count(t, from) == len(monitors) }
+			return func() bool { return p.Count(t, from) == len(watched) }
 		}
 		require.Eventually(t, all("monitor_states WHERE status = 'up'"), 10*time.Second, 10*time.Millisecond)
 
@@ -91,199 +113,194 @@ func TestSight(t *testing.T) {
 		looks := n.looks.Load()
 		require.Eventually(t, func() bool { return n.looks.Load() > looks }, 10*time.Second, time.Millisecond)
 		n.cut.Store(true)
-		for _, monitor := range monitors {
-			_, err := jobs.AskForScan(t.Context(), p.queue, monitor.ID, p.now())
+		for _, monitor := range watched {
+			_, err := p.Store().Scan(t.Context(), monitor.ID)
 			require.NoError(t, err)
 		}
 		require.Eventually(t, all("monitor_states WHERE status = 'down'"), 10*time.Second, time.Millisecond,
 			"before it is known that the worker is blind")
-		p.logs.await(t, "worker cannot see the network: it scans nothing until it does")
+		p.Logs.Await(t, "worker cannot see the network: it scans nothing until it does")
 		require.Eventually(t, all("monitor_states WHERE status = 'up'"), 10*time.Second, 10*time.Millisecond)
-		require.Equal(t, len(monitors), p.count(t, "monitor_log WHERE outcome = 'inconclusive' AND error = 'this worker cannot see the network'"))
-		require.Zero(t, p.count(t, "monitor_log WHERE outcome = 'connect_unreachable'"))
-		p.requireAgreement(t, monitors...)
-		require.Equal(t, []string{"no_sight test"}, column[string](t, p,
+		require.Equal(t, len(watched), p.Count(t, "monitor_log WHERE outcome = 'inconclusive' AND error = 'this worker cannot see the network'"))
+		require.Zero(t, p.Count(t, "monitor_log WHERE outcome = 'connect_unreachable'"))
+		p.requireAgreement(t, watched...)
+		require.Equal(t, []string{"no_sight test"}, dbtest.Column[string](t, p.Pool,
 			"SELECT kind || ' ' || array_to_string(workers, ',') FROM operator_alerts WHERE closed_at IS NULL"))
 		again := "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean AND state = 'available'"
 		require.Never(t, func() bool { return !all(again)() }, time.Second, 50*time.Millisecond, "they wait for one that sees")
 
 		n.cut.Store(false)
-		p.logs.await(t, "worker sees the network again")
+		p.Logs.Await(t, "worker sees the network again")
 		require.Eventually(t, all("monitor_log WHERE reason = 'retry' AND outcome = 'ok'"), 10*time.Second, 10*time.Millisecond)
-		require.Eventually(t, func() bool { return p.count(t, "operator_alerts WHERE closed_at IS NOT NULL") == 1 },
+		require.Eventually(t, func() bool { return p.Count(t, "operator_alerts WHERE closed_at IS NOT NULL") == 1 },
 			5*time.Second, 10*time.Millisecond)
-		require.Equal(t, 1, p.count(t, "operator_alerts"))
-		p.requireAgreement(t, monitors...)
+		require.Equal(t, 1, p.Count(t, "operator_alerts"))
+		p.requireAgreement(t, watched...)
 	})
 
 	t.Run("WhateverTwoWorkersWroteStatesAgreeWithTheLog", func(t *testing.T) {
 		t.Parallel()
-		p := newProcess(t)
-		other := newProcessOn(t, p.pool, &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
-		p.scanner.Worker = "w1"
+		n := &network{}
+		p := seeing(t, dbtest.New(t), "w1", n)
+		other := p.beside(t, "test", &network{})
 		random := rand.New(rand.NewPCG(1, 2))
 		outcomes := []uptime.Outcome{
 			uptime.OK, uptime.OK, uptime.OK, uptime.TimeoutConnect, uptime.ConnectUnreachable, uptime.DNSServfail,
 			uptime.StatusMismatch, uptime.Inconclusive,
 		}
-		var monitors []db.Monitor
+		var watched []db.Monitor
 		for i := range 40 {
-			c := config(url("random%d", i), 3600)
+			c := monitorstest.Of(monitorstest.URL("random%d", i), 3600)
 			c.FailureThreshold, c.SuccessThreshold = 1+random.IntN(3), 1+random.IntN(2)
-			monitors = append(monitors, p.create(t, c))
+			watched = append(watched, p.Create(t, c))
 		}
 		for second := range 12 {
-			at := noon.Add(time.Duration(second+1) * time.Second)
-			p.setNow(at)
-			other.setNow(at)
-			for _, monitor := range monitors {
+			at := monitorstest.Noon.Add(time.Duration(second+1) * time.Second)
+			p.SetNow(at)
+			other.SetNow(at)
+			for _, monitor := range watched {
 				scan := dbtest.Scan(monitor.ID, at)
 				scan.Outcome = outcomes[random.IntN(len(outcomes))]
-				recorder := other.recorder
+				recorder := other.worker.Recorder()
 				if random.IntN(3) > 0 {
-					scan.Worker, recorder = "w1", p.recorder
+					scan.Worker, recorder = "w1", p.worker.Recorder()
 				}
 				go func() { _ = recorder.Record(context.Background(), scan, nil) }()
 			}
 			require.Eventually(t, func() bool {
-				return p.count(t, "monitor_log WHERE slot = $1", at) == len(monitors)
+				return p.Count(t, "monitor_log WHERE slot = $1", at) == len(watched)
 			}, 10*time.Second, time.Millisecond)
 		}
-		p.requireAgreement(t, monitors...)
+		p.requireAgreement(t, watched...)
 
-		sight, sawAt := p.sight(sentinel), noon.Add(6*time.Second)
-		sight.GoBlind(sawAt)
-		sight.Follow(t.Context())
-		require.Zero(t, p.count(t, `monitor_log WHERE worker = 'w1' AND slot >= $1
+		sawAt := monitorstest.Noon.Add(6 * time.Second)
+		p.goBlind(t, n, sawAt)
+		require.Zero(t, p.Count(t, `monitor_log WHERE worker = 'w1' AND slot >= $1
 			AND outcome IN ('timeout_connect', 'connect_unreachable', 'dns_servfail')`, sawAt))
-		require.Positive(t, p.count(t, "monitor_log WHERE worker = 'w1' AND slot < $1 AND outcome = 'timeout_connect'", sawAt),
+		require.Positive(t, p.Count(t, "monitor_log WHERE worker = 'w1' AND slot < $1 AND outcome = 'timeout_connect'", sawAt),
 			"it saw then")
-		require.Positive(t, p.count(t, "monitor_log WHERE worker = 'test' AND slot > $1 AND outcome = 'timeout_connect'", sawAt),
+		require.Positive(t, p.Count(t, "monitor_log WHERE worker = 'test' AND slot > $1 AND outcome = 'timeout_connect'", sawAt),
 			"another worker sees")
-		p.requireAgreement(t, monitors...)
-		require.Equal(t, p.count(t, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE error = 'this worker cannot see the network') AS m"),
-			p.count(t, "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean"), "one scan in the place of each monitor's")
-		for _, monitor := range monitors {
-			require.True(t, p.replayed(t, monitor).Since.Equal(p.state(t, monitor.ID).Since))
+		p.requireAgreement(t, watched...)
+		require.Equal(t, p.Count(t, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE error = 'this worker cannot see the network') AS m"),
+			p.Count(t, "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean"), "one scan in the place of each monitor's")
+		for _, monitor := range watched {
+			require.True(t, p.replayed(t, monitor).Since.Equal(p.State(t, monitor.ID).Since))
 		}
 	})
 
 	t.Run("AMonitorThatBeganAnewMeanwhileStaysSo", func(t *testing.T) {
 		t.Parallel()
-		p := newProcess(t)
-		p.scanner.Worker = "test"
-		c := config(url("anew"), 3600)
+		n := &network{}
+		p := seeing(t, dbtest.New(t), "test", n)
+		c := monitorstest.Of(monitorstest.URL("anew"), 3600)
 		c.FailureThreshold = 1
-		monitor := p.create(t, c)
-		p.record(t, monitor, noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
-		require.Equal(t, uptime.Down, p.state(t, monitor.ID).Status)
-		p.setNow(noon.Add(10 * time.Second))
-		p.edit(t, monitor.ID, func(c *jobs.MonitorConfig) { c.URL = url("elsewhere") })
-		sight := p.sight(sentinel)
-		sight.GoBlind(noon)
-		sight.Follow(t.Context())
-		require.Equal(t, []string{"round ok", "round inconclusive"}, p.scans(t, monitor.ID))
-		state := p.state(t, monitor.ID)
+		monitor := p.Create(t, c)
+		p.record(t, monitor, monitorstest.Noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
+		require.Equal(t, uptime.Down, p.State(t, monitor.ID).Status)
+		p.SetNow(monitorstest.Noon.Add(10 * time.Second))
+		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.URL = monitorstest.URL("elsewhere") })
+		p.goBlind(t, n, monitorstest.Noon)
+		require.Equal(t, []string{"round ok", "round inconclusive"}, p.Scans(t, monitor.ID))
+		state := p.State(t, monitor.ID)
 		require.Equal(t, uptime.Pending, state.Status)
-		require.True(t, state.Since.Equal(noon.Add(10*time.Second)))
+		require.True(t, state.Since.Equal(monitorstest.Noon.Add(10*time.Second)))
 	})
 
 	t.Run("AStateIsMendedWhoseRowWasTakenBackBeforeTheRecorderTold", func(t *testing.T) {
 		t.Parallel()
-		p := newProcess(t)
-		monitor := p.create(t, config(url("told"), 3600))
-		p.record(t, monitor, noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
-		p.exec(t, "UPDATE monitor_log SET outcome = 'inconclusive' WHERE outcome = 'timeout_connect'")
-		require.Equal(t, 1, p.state(t, monitor.ID).Failures)
-		sight := p.sight(sentinel)
-		sight.GoBlind(noon)
-		sight.Follow(t.Context())
+		n := &network{}
+		p := seeing(t, dbtest.New(t), "test", n)
+		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("told"), 3600))
+		p.record(t, monitor, monitorstest.Noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
+		p.Exec(t, "UPDATE monitor_log SET outcome = 'inconclusive' WHERE outcome = 'timeout_connect'")
+		require.Equal(t, 1, p.State(t, monitor.ID).Failures)
+		p.goBlind(t, n, monitorstest.Noon)
 		p.requireAgreement(t, monitor)
-		require.Zero(t, p.state(t, monitor.ID).Failures)
+		require.Zero(t, p.State(t, monitor.ID).Failures)
 	})
 
 	t.Run("OneAlertForAllWorkers", func(t *testing.T) {
 		t.Parallel()
-		p := newProcess(t)
-		first := p.sight(sentinel)
-		p.scanner.Worker = "w1"
-		other := newProcessOn(t, p.pool, &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
-		other.scanner.Worker = "w2"
-		second := other.sight(sentinel)
+		n1, n2 := &network{}, &network{}
+		p := seeing(t, dbtest.New(t), "w1", n1)
+		other := seeing(t, p.Pool, "w2", n2)
+		first, second := p.worker.Sight(), other.worker.Sight()
 		alerts := func() []string {
-			return column[string](t, p, `SELECT concat_ws(' ', array_to_string(workers, ','), array_to_string(open_workers, ','),
+			return dbtest.Column[string](t, p.Pool, `SELECT concat_ws(' ', array_to_string(workers, ','), array_to_string(open_workers, ','),
 				extract(epoch FROM seen_at - opened_at)::int, closed_at IS NOT NULL) FROM operator_alerts ORDER BY id`)
 		}
-		first.GoBlind(noon)
-		first.Follow(t.Context())
-		first.Follow(t.Context())
+		p.goBlind(t, n1, monitorstest.Noon)
+		first.Look(t.Context())
 		require.Equal(t, []string{"w1 w1 0 f"}, alerts())
-		p.setNow(noon.Add(5 * time.Second))
-		other.setNow(noon.Add(5 * time.Second))
-		second.GoBlind(noon)
-		second.Follow(t.Context())
-		first.Follow(t.Context())
+		p.SetNow(monitorstest.Noon.Add(5 * time.Second))
+		other.SetNow(monitorstest.Noon.Add(5 * time.Second))
+		other.goBlind(t, n2, monitorstest.Noon)
+		first.Look(t.Context())
 		require.Equal(t, []string{"w1,w2 w1,w2 5 f"}, alerts())
-		first.SeeAgain(t.Context())
+		n1.cut.Store(false)
+		first.Look(t.Context())
 		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts())
 		p.tend(t)
 		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts(), "it is renewed")
 
-		p.setNow(noon.Add(66 * time.Second)) // w2 was killed
+		p.SetNow(monitorstest.Noon.Add(66 * time.Second)) // w2 was killed
 		p.tend(t)
 		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
-		second.SeeAgain(t.Context())
+		n2.cut.Store(false)
+		second.Look(t.Context())
 		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
-		p.setNow(noon.Add(70 * time.Second))
-		first.GoBlind(noon)
-		first.Follow(t.Context())
-		first.SeeAgain(t.Context())
+		p.SetNow(monitorstest.Noon.Add(70 * time.Second))
+		p.goBlind(t, n1, monitorstest.Noon)
+		n1.cut.Store(false)
+		first.Look(t.Context())
 		require.Equal(t, []string{"w1,w2  5 t", "w1  0 t"}, alerts())
 	})
 
 	t.Run("AScanInThePlaceOfOneThatToldNothingIsWantedThoughThereIsNoDoubt", func(t *testing.T) {
 		t.Parallel()
 		p := newProcessOn(t, dbtest.New(t), &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
-		monitor := p.create(t, config(url("again"), 3600))
-		args := jobs.ScanArgs{MonitorID: monitor.ID, At: noon.Add(time.Microsecond), Reason: jobs.ReasonRetry, Unseen: true}
-		result, err := work(t, p, &jobs.ScanWorker{Scanner: p.scanner}, args)
+		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("again"), 3600))
+		args := queue.ScanArgs{MonitorID: monitor.ID, At: monitorstest.Noon.Add(time.Microsecond), Reason: queue.ReasonRetry, Unseen: true}
+		result, err := work(t, p, p.worker.ScanWorker(), args)
 		require.NoError(t, err)
 		require.Equal(t, rivertype.JobStateCompleted, result.Job.State)
-		require.Equal(t, []string{"retry ok"}, p.scans(t, monitor.ID))
+		require.Equal(t, []string{"retry ok"}, p.Scans(t, monitor.ID))
 	})
 
 	t.Run("WithoutDatabaseNothingIsForgotten", func(t *testing.T) {
 		t.Parallel()
 		n := &network{}
-		p := newProcessOn(t, dbtest.New(t), n, jobs.Limits{Probes: 1, ProbesPerHost: 1})
-		c := config(url("away"), 3600)
+		proxy, databaseURL := dbtest.NewProxy(t, dbtest.URL(t))
+		p := seeing(t, dbtest.Open(t, databaseURL), "test", n)
+		c := monitorstest.Of(monitorstest.URL("away"), 3600)
 		c.FailureThreshold = 1
-		monitor := p.create(t, c)
-		p.record(t, monitor, noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
-		missed := p.create(t, config(url("missed"), 3600))
-		sight := p.sight(sentinel)
-		sight.GoBlind(noon)
-		n.cut.Store(true)
-		args := jobs.ScanArgs{MonitorID: missed.ID, At: noon.Add(time.Microsecond), Reason: jobs.ReasonAsked}
-		_, err := work(t, p, &jobs.ScanWorker{Scanner: p.scanner}, args)
+		monitor := p.Create(t, c)
+		p.record(t, monitor, monitorstest.Noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
+		missed := p.Create(t, monitorstest.Of(monitorstest.URL("missed"), 3600))
+		proxy.SetDown(true)
+		p.goBlind(t, n, monitorstest.Noon)
+		proxy.SetDown(false)
+		args := queue.ScanArgs{MonitorID: missed.ID, At: monitorstest.Noon.Add(time.Microsecond), Reason: queue.ReasonAsked}
+		_, err := work(t, p, p.worker.ScanWorker(), args)
 		require.NoError(t, err)
-		require.Equal(t, []string{"asked inconclusive"}, p.scans(t, missed.ID))
+		require.Equal(t, []string{"asked inconclusive"}, p.Scans(t, missed.ID))
 
-		away, leave := context.WithCancel(t.Context())
-		leave()
-		sight.Follow(away)
+		proxy.SetDown(true)
+		p.worker.Sight().Look(t.Context())
 		for _, message := range []string{
 			"alert is not written", "failures of a blind worker are not taken back yet",
 			"scans of a blind worker are not asked for again yet",
 		} {
-			require.Contains(t, p.logs.all(), message)
+			require.Contains(t, p.Logs.All(), message)
 		}
-		unseen := func() int { return p.count(t, "river_job WHERE (args ->> 'unseen')::boolean") }
+		proxy.SetDown(false)
+		unseen := func() int { return p.Count(t, "river_job WHERE (args ->> 'unseen')::boolean") }
 		require.Zero(t, unseen())
-		sight.Follow(t.Context())
+		p.worker.Sight().Look(t.Context())
 		require.Equal(t, 2, unseen())
-		require.Equal(t, []string{"round ok", "round inconclusive"}, p.scans(t, monitor.ID))
-		require.Equal(t, uptime.Up, p.state(t, monitor.ID).Status)
-		require.Equal(t, 1, p.count(t, "operator_alerts"))
+		require.Equal(t, []string{"round ok", "round inconclusive"}, p.Scans(t, monitor.ID))
+		require.Equal(t, uptime.Up, p.State(t, monitor.ID).Status)
+		require.Equal(t, 1, p.Count(t, "operator_alerts"))
 	})
 }

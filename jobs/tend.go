@@ -9,9 +9,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 
 	"riverwatch/db"
+	"riverwatch/queue"
+	"riverwatch/record"
 	"riverwatch/uptime"
 )
 
@@ -22,86 +23,63 @@ const (
 	tendStep = 15 * time.Minute
 )
 
-// TendArgs ask for a look at everything that should hold by itself.
-type TendArgs struct{}
-
-// Kind implements river.JobArgs.
-func (TendArgs) Kind() string { return "tend" }
-
-// InsertOpts implements river.JobArgsWithInsertOpts. One at a time, and none after another: the next comes in a minute.
-func (TendArgs) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{
-		Queue:       queueUpkeep,
-		MaxAttempts: 1,
-		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
-			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
-			rivertype.JobStateRunning, rivertype.JobStateScheduled,
-		}},
-	}
+// Tend finds what was forgotten: a chain of rounds that has ended though it has monitors, and promised slots that
+// neither ran nor were declared. It must never find anything.
+type Tend struct {
+	Conn  db.Conn
+	Queue queue.Queue
+	Now   func() time.Time
 }
 
-// TendWorker finds what was forgotten: a chain of rounds that has ended though it has monitors, and promised slots that
-// neither ran nor were declared. It must never find anything, and says so loudly if it does.
-type TendWorker struct {
-	river.WorkerDefaults[TendArgs]
-
-	Conn    db.Conn
-	Queue   Queue
-	Logger  *slog.Logger
-	Now     func() time.Time
-	Metrics *Metrics
-}
-
-// tendOutput is what tend found, and what River UI shows.
-type tendOutput struct {
+// Tended is what tend found, and what River UI shows.
+type Tended struct {
 	RoundsRevived int `json:"rounds_revived"`
 	SlotsDeclared int `json:"slots_declared"`
 }
 
-// Work revives chains, declares slots, and makes the log's next chunks: each whatever becomes of the others.
-func (w *TendWorker) Work(ctx context.Context, _ *river.Job[TendArgs]) error {
-	now := w.Now()
-	var output tendOutput
-	err := errors.Join(
-		w.reviveChains(ctx, now, &output),
-		w.declareUnaccounted(ctx, now.Add(-accountedWithin), &output),
-		w.makeChunks(ctx, now),
-		w.closeStaleAlerts(ctx, now),
-		w.forgetWorkers(ctx),
+// tendWorker works tend, and says loudly if it finds something.
+type tendWorker struct {
+	river.WorkerDefaults[queue.TendArgs]
+
+	tend    Tend
+	logger  *slog.Logger
+	metrics *metrics
+}
+
+// Work tends.
+func (w *tendWorker) Work(ctx context.Context, _ *river.Job[queue.TendArgs]) error {
+	found, err := w.tend.Once(ctx)
+	w.metrics.repairs.Add(float64(found.RoundsRevived + found.SlotsDeclared))
+	w.metrics.missed.WithLabelValues(string(uptime.Unaccounted)).Add(float64(found.SlotsDeclared))
+	if found != (Tended{}) {
+		w.logger.ErrorContext(ctx, "tend found something forgotten", slog.Int("rounds_revived", found.RoundsRevived),
+			slog.Int("slots_declared", found.SlotsDeclared))
+	}
+	return errors.Join(err, river.RecordOutput(ctx, found))
+}
+
+// Once revives chains, declares slots, makes the log's next chunks, and forgets who is gone: each whatever becomes of the
+// others.
+func (t *Tend) Once(ctx context.Context) (found Tended, err error) {
+	now, queries := t.Now(), db.New(t.Conn)
+	upkeep := func(what string, do error) error {
+		if do != nil {
+			return fmt.Errorf("%s: %w", what, do)
+		}
+		return nil
+	}
+	err = errors.Join(
+		t.reviveChains(ctx, now, &found),
+		t.declareUnaccounted(ctx, now.Add(-accountedWithin), &found),
+		upkeep("make the log's next chunks", queries.MakeLogChunks(ctx, now)),
+		upkeep("close stale alerts", queries.CloseStaleAlerts(ctx, now)), // of processes that are gone
+		upkeep("forget workers", queries.ForgetWorkers(ctx)),
 	)
-	w.Metrics.repairs.Add(float64(output.RoundsRevived + output.SlotsDeclared))
-	w.Metrics.missed.WithLabelValues(gapUnaccounted).Add(float64(output.SlotsDeclared))
-	if output != (tendOutput{}) {
-		w.Logger.ErrorContext(ctx, "tend found something forgotten", slog.Int("rounds_revived", output.RoundsRevived),
-			slog.Int("slots_declared", output.SlotsDeclared))
-	}
-	return errors.Join(err, river.RecordOutput(ctx, output))
+	return found, err
 }
 
-func (w *TendWorker) makeChunks(ctx context.Context, now time.Time) error {
-	if err := db.New(w.Conn).MakeLogChunks(ctx, now); err != nil {
-		return fmt.Errorf("make the log's next chunks: %w", err)
-	}
-	return nil
-}
-
-// closeStaleAlerts closes alerts whose workers are gone.
-func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error {
-	if err := db.New(w.Conn).CloseStaleAlerts(ctx, now); err != nil {
-		return fmt.Errorf("close stale alerts: %w", err)
-	}
-	return nil
-}
-
-func (w *TendWorker) forgetWorkers(ctx context.Context) error {
-	if err := db.New(w.Conn).ForgetWorkers(ctx); err != nil {
-		return fmt.Errorf("forget workers: %w", err)
-	}
-	return nil
-}
-
-func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *tendOutput) error {
-	chains, err := db.New(w.Conn).ListDeadChains(ctx, now)
+func (t *Tend) reviveChains(ctx context.Context, now time.Time, found *Tended) error {
+	chains, err := db.New(t.Conn).ListDeadChains(ctx, now)
 	if err != nil {
 		return fmt.Errorf("list chains without a live round: %w", err)
 	}
@@ -111,15 +89,15 @@ func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *te
 	rounds := make([]river.InsertManyParams, len(chains))
 	for i, chain := range chains {
 		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, Phase: chain.Phase}
-		rounds[i] = roundJob(schedule, schedule.SlotAfter(now))
+		rounds[i] = queue.Round(schedule, schedule.SlotAfter(now))
 	}
-	results, err := w.Queue.InsertMany(ctx, rounds)
+	results, err := t.Queue.InsertMany(ctx, rounds)
 	if err != nil {
 		return fmt.Errorf("revive rounds: %w", err)
 	}
 	for _, result := range results {
 		if !result.UniqueSkippedAsDuplicate {
-			output.RoundsRevived++
+			found.RoundsRevived++
 		}
 	}
 	return nil
@@ -127,26 +105,26 @@ func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *te
 
 // declareUnaccounted compares promises with what came of them, from where the last tend stopped until an instant, and
 // declares what is missing. Where a live round may still account for a slot, it stops before it.
-func (w *TendWorker) declareUnaccounted(ctx context.Context, until time.Time, output *tendOutput) error {
-	if err := db.New(w.Conn).StartTendProgress(ctx, until); err != nil {
+func (t *Tend) declareUnaccounted(ctx context.Context, until time.Time, found *Tended) error {
+	if err := db.New(t.Conn).StartTendProgress(ctx, until); err != nil {
 		return fmt.Errorf("note where to begin: %w", err)
 	}
 	for more := true; more; {
 		var declared int
-		err := inTx(ctx, w.Conn, func(tx pgx.Tx) (err error) {
-			declared, more, err = w.compareStep(ctx, db.New(tx), until)
+		err := db.InTx(ctx, t.Conn, func(tx pgx.Tx) (err error) {
+			declared, more, err = t.compareStep(ctx, db.New(tx), until)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("compare promises with the log: %w", err)
 		}
-		output.SlotsDeclared += declared
+		found.SlotsDeclared += declared
 	}
 	return nil
 }
 
 // compareStep compares one step of the past, and reports how many slots it declared, and whether there is more of it.
-func (w *TendWorker) compareStep(
+func (t *Tend) compareStep(
 	ctx context.Context, queries *db.Queries, until time.Time,
 ) (declared int, more bool, err error) {
 	since, err := queries.GetTendProgressForUpdate(ctx)
@@ -175,7 +153,9 @@ func (w *TendWorker) compareStep(
 			break
 		}
 		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, Phase: slot.Phase}
-		gap, err := declareGap(ctx, queries, schedule, slot.Slot, slot.Slot, gapUnaccounted, w.Now())
+		gap, err := record.Gap{
+			Schedule: schedule, From: slot.Slot, To: slot.Slot, Reason: uptime.Unaccounted,
+		}.Declare(ctx, queries, t.Now())
 		if err != nil {
 			return 0, false, err
 		}

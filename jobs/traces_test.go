@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
@@ -21,7 +20,10 @@ import (
 
 	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
+	"riverwatch/monitors"
+	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
+	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -29,43 +31,30 @@ import (
 type traced struct {
 	*process
 
-	traces *jobs.Traces
-	spans  *tracetest.InMemoryExporter
+	spans *tracetest.InMemoryExporter
 }
 
 // newTraced makes one whose probes are made by prober; nil: by a real one.
 func newTraced(t *testing.T, prober jobs.Prober) *traced {
 	t.Helper()
-	p := &traced{process: newProcess(t), spans: tracetest.NewInMemoryExporter()}
-	p.traces = jobs.NewTraces(sdktrace.NewTracerProvider(sdktrace.WithSyncer(p.spans)))
 	if prober == nil {
-		prober = p.scanner.Prober
+		prober = newProcess(t).config.Prober
 	}
-	recorder := jobs.NewRecorder(p.pool, p.queue, 10_000, jobs.NewMetrics(prometheus.NewRegistry()), p.now, discard)
-	recorder.Traces = p.traces
-	queue, err := jobs.NewQueue(p.pool, discard, p.traces.Middleware()...)
-	require.NoError(t, err)
-	p.scanner = jobs.NewScanner(p.pool, queue, prober, recorder, jobs.Limits{Probes: 9, ProbesPerHost: 9}, "test", p.now)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		recorder.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		stop()
-		<-ended
-	})
-	return p
+	spans := tracetest.NewInMemoryExporter()
+	return &traced{spans: spans, process: newProcessOf(t, jobs.Config{
+		Pool: dbtest.New(t), Name: "test", Prober: prober, Logger: discard,
+		Limits: jobs.Limits{Probes: 9, ProbesPerHost: 9, Results: 10_000},
+		Traces: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)),
+	})}
 }
 
 // workTraced works a job as a client does that has middleware.
 func workTraced[T river.JobArgs](t *testing.T, p *traced, worker river.Worker[T], args T) {
 	t.Helper()
-	tx, err := p.pool.Begin(t.Context())
+	tx, err := p.Pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer tx.Rollback(t.Context()) //nolint:errcheck // the job is not kept
-	config := &river.Config{Logger: discard, Middleware: p.traces.Middleware()}
+	config := &river.Config{Logger: discard, Middleware: queue.Middleware(p.config.Traces)}
 	_, _ = rivertest.NewWorker(t, driver, config, worker).Work(t.Context(), t, tx, args, nil)
 }
 
@@ -107,10 +96,10 @@ func TestTraces(t *testing.T) {
 		}))
 		t.Cleanup(s.Close)
 		p := newTraced(t, nil)
-		monitor := p.create(t, config(s.URL+"/s3cret?token=s3cret", 10))
-		slot := scheduleOf(monitor).Next(noon)
-		p.setNow(slot)
-		workTraced(t, p, &jobs.RoundWorker{Scanner: p.scanner}, roundOf(monitor, slot))
+		monitor := p.Create(t, monitorstest.Of(s.URL+"/s3cret?token=s3cret", 10))
+		slot := monitor.Schedule().Next(monitorstest.Noon)
+		p.SetNow(slot)
+		workTraced(t, p, p.worker.RoundWorker(), roundOf(monitor, slot))
 
 		job, probed, recorded := p.span(t, "river.work/round"), p.span(t, "probe"), p.span(t, "record")
 		require.Equal(t, codes.Ok, job.Status.Code)
@@ -120,7 +109,7 @@ func TestTraces(t *testing.T) {
 		require.Equal(t, job.SpanContext.TraceID(), probed.SpanContext.TraceID())
 		require.Equal(t, trace.SpanKindClient, probed.SpanKind)
 		require.Equal(t, codes.Unset, probed.Status.Code, "that a target is down is no trouble of ours")
-		row := one[string](t, p.process, `SELECT concat_ws(' ', monitor_id, outcome, http_status, connect_us, wait_us, total_us, late_ms)
+		row := dbtest.One[string](t, p.Pool, `SELECT concat_ws(' ', monitor_id, outcome, http_status, connect_us, wait_us, total_us, late_ms)
 			FROM monitor_log`)
 		told := attributes(probed)
 		require.Equal(t, row, fmt.Sprint(told["riverwatch.monitor_id"], " ", told["riverwatch.outcome"], " ",
@@ -147,14 +136,15 @@ func TestTraces(t *testing.T) {
 		t.Parallel()
 		p, s := newTraced(t, nil), newTarget(t)
 		ctx, call := sdktrace.NewTracerProvider().Tracer("").Start(t.Context(), "call")
-		_, err := jobs.CreateMonitors(ctx, p.pool, p.scanner.Queue, []jobs.MonitorConfig{config(s.URL, 86400)}, false, time.Now())
+		store := monitors.Store{Conn: p.Pool, Queue: p.worker.Queue(), Now: time.Now}
+		_, err := store.Create(ctx, []monitors.Monitor{monitorstest.Of(s.URL, 86400)}, false)
 		require.NoError(t, err)
 		inserted := p.named("river.insert_many")
 		require.Len(t, inserted, 2, "its round, and its scan")
 		require.Equal(t, call.SpanContext().SpanID(), inserted[1].Parent.SpanID())
 
 		stop, stopped := p.start(t, 20*time.Second)
-		require.Eventually(t, func() bool { return p.count(t, "river_job WHERE kind = 'scan' AND state = 'completed'") == 1 },
+		require.Eventually(t, func() bool { return p.Count(t, "river_job WHERE kind = 'scan' AND state = 'completed'") == 1 },
 			20*time.Second, 10*time.Millisecond)
 		stop()
 		<-stopped
@@ -169,12 +159,12 @@ func TestTraces(t *testing.T) {
 	t.Run("TroubleOfOursIsAnError", func(t *testing.T) {
 		t.Parallel()
 		p := newTraced(t, proberFunc(func(context.Context, probe.Target) probe.Result {
-			return probe.Result{Start: noon, Outcome: uptime.Inconclusive, Error: "a\x00b"} // the database does not take it
+			return probe.Result{Start: monitorstest.Noon, Outcome: uptime.Inconclusive, Error: "a\x00b"} // the database does not take it
 		}))
-		monitor := p.create(t, config(url("trouble"), 86400))
-		p.setNow(noon.Add(time.Microsecond))
-		workTraced(t, p, &jobs.ScanWorker{Scanner: p.scanner},
-			jobs.ScanArgs{MonitorID: monitor.ID, At: p.now(), Reason: jobs.ReasonAsked})
+		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("trouble"), 86400))
+		p.SetNow(monitorstest.Noon.Add(time.Microsecond))
+		workTraced(t, p, p.worker.ScanWorker(),
+			queue.ScanArgs{MonitorID: monitor.ID, At: p.Now(), Reason: queue.ReasonAsked})
 		for _, name := range []string{"river.work/scan", "probe", "record"} {
 			require.Equal(t, codes.Error, p.span(t, name).Status.Code, name)
 		}
@@ -184,7 +174,7 @@ func TestTraces(t *testing.T) {
 	t.Run("AJobThatIsNotWantedAnyMoreIsNone", func(t *testing.T) {
 		t.Parallel()
 		p := newTraced(t, nil)
-		workTraced(t, p, &jobs.ScanWorker{Scanner: p.scanner}, jobs.ScanArgs{MonitorID: 1, At: noon, Reason: jobs.ReasonAsked})
+		workTraced(t, p, p.worker.ScanWorker(), queue.ScanArgs{MonitorID: 1, At: monitorstest.Noon, Reason: queue.ReasonAsked})
 		job := p.span(t, "river.work/scan")
 		require.Equal(t, codes.Ok, job.Status.Code)
 		require.Equal(t, true, attributes(job)["cancel"])
@@ -196,7 +186,7 @@ func TestTraces(t *testing.T) {
 		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
 		for i, provider := range []*sdktrace.TracerProvider{sdktrace.NewTracerProvider(), never} {
 			ctx, _ := provider.Tracer("").Start(t.Context(), "probe")
-			require.NoError(t, p.scanner.Recorder.Record(ctx, dbtest.Scan(1, noon.Add(time.Duration(i)*time.Second)), nil))
+			require.NoError(t, p.worker.Recorder().Record(ctx, dbtest.Scan(1, monitorstest.Noon.Add(time.Duration(i)*time.Second)), nil))
 			require.Len(t, p.span(t, "record").Links, 1-i)
 			p.spans.Reset()
 		}
@@ -204,8 +194,6 @@ func TestTraces(t *testing.T) {
 
 	t.Run("WithoutAProviderThereAreNone", func(t *testing.T) {
 		t.Parallel()
-		require.Nil(t, jobs.NewTraces(nil))
-		require.Empty(t, jobs.NewTraces(nil).Middleware())
-		require.Nil(t, newProcess(t).recorder.Traces)
+		require.Empty(t, queue.Middleware(nil))
 	})
 }

@@ -51,7 +51,7 @@ type Expectations struct {
 
 // JSONExpectation is what must be true of one value of a JSON body.
 type JSONExpectation struct {
-	Path  string `json:"path" doc:"The value, as a singular query of RFC 9535, at most 512 bytes." example:"$.status"`
-	Op    string `json:"op" doc:"How to compare: exists, equals, not_equals, less, less_or_equal, greater or greater_or_equal." example:"equals"`
-	Value any    `json:"value,omitzero" doc:"What to compare it with: a string, number, boolean or null; with less and greater a number or string. Left out for exists." example:"ok"`
+	Path  string `json:"path"` // a singular query of RFC 9535, at most 512 bytes
+	Op    string `json:"op"`   // OpExists, OpEquals…
+	Value any    `json:"value,omitzero"`
 }

@@ -87,3 +87,10 @@ func (o Outcome) Conclusive() bool {
 
 // Failed reports whether the outcome counts against the target.
 func (o Outcome) Failed() bool { return o.Conclusive() && !o.Good() }
+
+// Tells reports whether the outcome may change where a monitor stands. Inconclusive scans never do.
+func (o Outcome) Tells() bool { return o != Inconclusive }
+
+// Confirms reports whether a scan leaves a monitor as it is that is up and in no doubt, so that its state need not be
+// read.
+func (o Outcome) Confirms() bool { return o == OK || o == OKTruncated }

@@ -47,6 +47,15 @@ func mix(h uint64) uint64 {
 // IsSlotTime reports whether a slot of any schedule can lie at t.
 func IsSlotTime(t time.Time) bool { return t.UnixNano()%int64(slotGrain) == 0 }
 
+// BetweenSlots gives an instant at most 1 µs later, of the database's precision, at which no schedule has a slot.
+func BetweenSlots(t time.Time) time.Time {
+	t = t.UTC().Truncate(time.Microsecond)
+	if IsSlotTime(t) {
+		t = t.Add(time.Microsecond)
+	}
+	return t
+}
+
 // SlotAt gives the present slot: the last one at or before t.
 func (s Schedule) SlotAt(t time.Time) time.Time {
 	at, interval := t.UnixNano(), int64(s.duration())

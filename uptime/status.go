@@ -32,6 +32,24 @@ type Thresholds struct {
 	Success int // good scans until a monitor that is down is up again, at least 1
 }
 
+// A result that comes to the log later than this after its slot's interval says nothing of how the monitor stands: the
+// database was away, or the worker frozen.
+const countsWithin = time.Minute
+
+// Configuration is what a monitor is scanned by.
+type Configuration struct {
+	Version  int
+	Since    time.Time // when it came into force
+	Interval time.Duration
+}
+
+// Counts reports whether a scan of a version and slot, of which we heard at an instant, told how the monitor stood then:
+// it ran with the configuration that was in force, and not long before.
+func (c Configuration) Counts(version int, slot, heard time.Time) bool {
+	inForce := version == c.Version || heard.Before(c.Since)
+	return inForce && heard.Sub(slot) < c.Interval+countsWithin
+}
+
 // Start gives the state of a monitor that begins anew at an instant: created, resumed, paused, or to be judged by other
 // rules than before.
 func Start(at time.Time, paused bool) State {

@@ -12,8 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"riverwatch/db"
-	"riverwatch/jobs"
+	"riverwatch/monitors"
 	"riverwatch/probe"
+	"riverwatch/queue"
 )
 
 // generateBatch is how many monitors a transaction creates.
@@ -80,28 +81,29 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 		return err
 	}
 	defer pool.Close()
-	queue, err := jobs.NewQueue(pool, logger)
+	inserts, err := queue.New(pool, logger, nil)
 	if err != nil {
 		return err
 	}
 
+	store := monitors.Store{Conn: pool, Queue: inserts, Now: time.Now}
 	created, began := 0, time.Now()
 	bar := p.progressBar(flags.count)
 	for first := 1; first <= flags.count; first += generateBatch {
-		configs, err := flags.configs(policy, first, min(flags.count, first+generateBatch-1))
+		batch, err := flags.monitors(policy, first, min(flags.count, first+generateBatch-1))
 		if err != nil {
 			return err
 		}
-		puts, err := jobs.CreateMonitors(ctx, pool, queue, configs, false, time.Now())
+		creations, err := store.Create(ctx, batch, false)
 		if err != nil {
 			return fmt.Errorf("after %d monitors: %w", first-1, err)
 		}
-		for _, put := range puts {
-			if put.Put == jobs.PutCreated {
+		for _, creation := range creations {
+			if creation.Result == monitors.Created {
 				created++
 			}
 		}
-		_ = bar.Add(len(puts)) // only the picture of the progress can fail
+		_ = bar.Add(len(creations)) // only the picture of the progress can fail
 	}
 	_ = bar.Finish()
 	fmt.Fprintf(p.stdout, "created %d monitors in %s; %d were there already\n",
@@ -109,18 +111,18 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 	return nil
 }
 
-func (f generateFlags) configs(policy probe.Policy, first, last int) ([]jobs.MonitorConfig, error) {
-	configs := make([]jobs.MonitorConfig, 0, last-first+1)
+func (f generateFlags) monitors(policy probe.Policy, first, last int) ([]monitors.Monitor, error) {
+	batch := make([]monitors.Monitor, 0, last-first+1)
 	for n := first; n <= last; n++ {
 		normal, err := probe.NormalizeURL(f.nth(n), policy)
 		if err != nil {
 			return nil, fmt.Errorf("the URL of monitor %d: %w", n, err)
 		}
-		config := jobs.DefaultConfig()
-		config.URL, config.IntervalSeconds, config.Tags = normal, int(f.interval/time.Second), []string{"generated"}
-		configs = append(configs, config.WithDefaults())
+		monitor := monitors.New()
+		monitor.URL, monitor.IntervalSeconds, monitor.Tags = normal, int(f.interval/time.Second), []string{"generated"}
+		batch = append(batch, monitor.Complete())
 	}
-	return configs, nil
+	return batch, nil
 }
 
 func (p *program) progressBar(count int) *progressbar.ProgressBar {

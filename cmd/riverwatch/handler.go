@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 func (s *server) handler(ctx context.Context) (http.Handler, error) {
 	ui, err := riverui.NewHandler(&riverui.HandlerOpts{
 		Endpoints: riverui.NewEndpoints(s.queue, nil),
-		Logger:    s.program.logger(max(s.config.LogLevel, slog.LevelWarn)),
+		Logger:    s.quiet(s.config),
 		Prefix:    "/river",
 	})
 	if err != nil {

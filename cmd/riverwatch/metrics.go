@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"riverwatch/jobs"
+	"riverwatch/queue"
 )
 
 // newRegistry makes the registry of a process, with what every process tells of itself.
@@ -27,7 +27,7 @@ func (s *server) newRegistry() *prometheus.Registry {
 	build.Set(1)
 	registry.MustRegister(
 		build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	jobs.RegisterGauges(registry, s.pool, s.logger)
+	queue.RegisterGauges(registry, s.pool, s.logger)
 	return registry
 }
 

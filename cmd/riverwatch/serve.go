@@ -22,14 +22,15 @@ import (
 	"riverwatch/db"
 	"riverwatch/jobs"
 	"riverwatch/probe"
+	"riverwatch/queue"
+	"riverwatch/sight"
+	"riverwatch/wait"
 )
 
 const (
 	// A process that is told to stop is gone within 25 s. Open scans have so long to finish…
 	softStop = 18 * time.Second
-	// …then they are cut short, and have so long to be recorded…
-	recordTimeout = 2 * time.Second
-	// …and whatever is left, such as an answer to a slow client, has so long.
+	// …and are then cut short, which takes up to 6 s; whatever is left, such as an answer to a slow client, has so long.
 	closeTimeout = 2 * time.Second
 	// Last come the traces that are not sent yet.
 	flushTimeout = 900 * time.Millisecond
@@ -108,13 +109,13 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		return err
 	}
 	defer flush()
-	queue, err := jobs.NewQueue(pool, p.logger(max(config.LogLevel, slog.LevelWarn)), jobs.NewTraces(traces).Middleware()...)
+	inserts, err := queue.New(pool, p.quiet(config), traces)
 	if err != nil {
 		return err
 	}
 
 	s := &server{
-		program: p, config: config, name: processName(), pool: pool, queue: queue, logger: logger, traces: traces,
+		program: p, config: config, name: processName(), pool: pool, queue: inserts, logger: logger, traces: traces,
 	}
 	s.registry = s.newRegistry()
 	own := config.Listen
@@ -132,7 +133,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
 	}
 
-	defer jobs.NewClock(s.registry, pool, s.name, time.Now, logger).Watch(ctx)()
+	defer wait.Beside(ctx, sight.NewClock(s.registry, pool, s.name, time.Now, logger).Run)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tellMetrics(ctx) })
 	if roles.answers {
@@ -153,7 +154,7 @@ type server struct {
 	policy    probe.Policy
 	sentinels []string
 	pool      *pgxpool.Pool
-	queue     jobs.Queue
+	queue     queue.Queue
 	logger    *slog.Logger
 	listener  net.Listener // nil if it answers nothing
 	registry  *prometheus.Registry
@@ -163,6 +164,11 @@ type server struct {
 // logger logs as JSON, which escapes what strangers may have put into a value.
 func (p *program) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// quiet is the logger of River, which says little that matters.
+func (p *program) quiet(config config) *slog.Logger {
+	return p.logger(max(config.LogLevel, slog.LevelWarn))
 }
 
 // answer serves HTTP until ctx is done, and then lets open requests finish.
@@ -218,74 +224,37 @@ func reachable(listen netip.AddrPort) netip.AddrPort {
 
 // scan works River's jobs until ctx is done, and then finishes what is open.
 func (s *server) scan(ctx context.Context) error {
-	if err := s.awaitSchema(ctx); err != nil {
-		return nil // ctx is done before there was anything to do
+	if !s.awaitSchema(ctx) {
+		return nil
 	}
-	recorder := jobs.NewRecorder(s.pool, s.queue, s.config.RecorderQueue, jobs.NewMetrics(s.registry), time.Now, s.logger)
-	recorder.Traces = jobs.NewTraces(s.traces)
-	recorderCtx, stopRecorder := context.WithCancel(context.WithoutCancel(ctx))
-	recorded := make(chan struct{})
-	go func() {
-		defer close(recorded)
-		recorder.Run(recorderCtx)
-	}()
-	defer func() {
-		stopRecorder()
-		<-recorded
-	}()
-
-	limits := jobs.Limits{Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost}
-	prober := probe.NewProber(s.config.probeSettings(s.policy), s.logger)
-	scanner := jobs.NewScanner(s.pool, s.queue, prober, recorder, limits, s.name, time.Now)
-	defer scanner.Attend(ctx, s.logger)()
-	defer jobs.NewSight(scanner, s.sentinels, s.logger).Watch(ctx)()
-	client, err := jobs.Start(ctx, s.pool, scanner, softStop, s.program.logger(max(s.config.LogLevel, slog.LevelWarn)))
+	worker, err := jobs.NewWorker(jobs.Config{
+		Pool: s.pool, Name: s.name, Prober: probe.NewProber(s.config.probeSettings(s.policy), s.logger),
+		Limits: jobs.Limits{
+			Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost, Results: s.config.RecorderQueue,
+		},
+		Sentinels: s.sentinels, SoftStop: softStop, Now: time.Now, Logger: s.logger, Quiet: s.quiet(s.config),
+		Registry: s.registry, Traces: s.traces,
+	})
 	if err != nil {
 		return err
 	}
-	s.logger.InfoContext(ctx, "worker started", slog.String("worker", scanner.Worker))
-	<-ctx.Done()
-	s.logger.InfoContext(ctx, "worker stops: open scans finish", slog.String("worker", scanner.Worker))
-	err = awaitStop(client.Stopped(), func() {
-		stopRecorder()
-		<-recorded
-	})
-	s.logger.InfoContext(ctx, "worker stopped", slog.String("worker", scanner.Worker))
-	return err
+	return worker.Run(ctx)
 }
 
-// awaitStop waits for River's client. While the database is away neither its jobs nor those who wait for the recorder
-// come to an end by themselves: the recorder is stopped first then, and what it held is a gap.
-func awaitStop(stopped <-chan struct{}, stopRecorder func()) error {
-	select {
-	case <-stopped:
-		return nil
-	case <-time.After(softStop + recordTimeout):
-		stopRecorder()
-	}
-	select {
-	case <-stopped:
-		return nil
-	case <-time.After(closeTimeout):
-		return errors.New("stopped with jobs open: the database is away, and other workers will see to them")
-	}
-}
-
-// awaitSchema waits until the database is there, with a schema that this program can work on.
-func (s *server) awaitSchema(ctx context.Context) error {
+// awaitSchema waits until the database is there, with a schema that this program can work on, and reports whether ctx
+// lasted.
+func (s *server) awaitSchema(ctx context.Context) bool {
 	for tries := 0; ; tries++ {
 		versions, err := db.SchemaVersions(ctx, s.pool)
 		if err == nil && versions.Current() {
-			return nil
+			return true
 		}
 		if tries%15 == 0 { // every half minute
 			s.logger.WarnContext(ctx, "waiting for the database's schema: run riverwatch migrate up",
 				slog.Int("version", versions.Riverwatch), slog.Int("wanted", versions.RiverwatchWanted), slog.Any("error", err))
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the schema: %w", ctx.Err())
-		case <-time.After(schemaTick):
+		if !wait.For(ctx, schemaTick) {
+			return false
 		}
 	}
 }

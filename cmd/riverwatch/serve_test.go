@@ -4,45 +4,11 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
 )
-
-func TestAwaitStop(t *testing.T) {
-	t.Parallel()
-
-	t.Run("OpenScansFinish", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			stopped := make(chan struct{})
-			time.AfterFunc(softStop, func() { close(stopped) })
-			require.NoError(t, awaitStop(stopped, func() { t.Error("what was scanned is still to be recorded") }))
-		})
-	})
-
-	t.Run("TheRecorderIsStoppedFirstWhereItHoldsTheScansUp", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			stopped := make(chan struct{})
-			require.NoError(t, awaitStop(stopped, func() { close(stopped) }))
-		})
-	})
-
-	t.Run("Within25SecondsWhateverHappens", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			const drain = 2 * time.Second // what the recorder takes at most, the database being away
-			began := time.Now()
-			err := awaitStop(make(chan struct{}), func() { time.Sleep(drain) })
-			require.ErrorContains(t, err, "the database is away")
-			require.Less(t, time.Since(began), 25*time.Second)
-		})
-	})
-}
 
 func TestReachable(t *testing.T) {
 	t.Parallel()

@@ -118,13 +118,15 @@ func Monitor(t require.TestingT, conn db.DBTX, interval int, phase float64) db.M
 	ctx := context.Background()
 	ids, err := db.New(conn).NextMonitorIDs(ctx, 1)
 	require.NoError(t, err)
-	var monitor db.Monitor
-	db.New(conn).CreateMonitors(ctx, []db.CreateMonitorsParams{{
-		ID: ids[0], Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
+	now := time.Now()
+	monitor := db.Monitor{
+		ID: ids[0], Version: 1, Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
 		IntervalSeconds: interval, Phase: phase, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
 		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
-		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, At: time.Now(),
-	}}).QueryRow(func(_ int, row db.Monitor, rowErr error) { monitor, err = row, rowErr })
+		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, CreatedAt: now, UpdatedAt: now,
+	}
+	db.New(conn).CreateMonitors(ctx, []db.CreateMonitorsParams{db.CreateMonitorsParams(monitor)}).
+		QueryRow(func(_ int, row db.Monitor, rowErr error) { monitor, err = row, rowErr })
 	require.NoError(t, err)
 	return monitor
 }

@@ -1,12 +1,31 @@
--- name: CreateMonitorStates :exec
+-- PutMonitorStates writes where monitors stand. record.Apply alone calls it, so that what follows from a change of
+-- status shares its transaction.
+-- name: PutMonitorStates :exec
 INSERT INTO monitor_states (monitor_id, status, since, judged_slot, failures, successes)
-SELECT unnest(@monitor_ids::bigint[]), unnest(@statuses::text[]), @at::timestamptz, @at::timestamptz, 0, 0;
+SELECT
+    unnest(@monitor_ids::bigint[]),
+    unnest(@statuses::text[]),
+    unnest(@sinces::timestamptz[]),
+    unnest(@judged_slots::timestamptz[]),
+    unnest(@failures::integer[]),
+    unnest(@successes::integer[])
+ON CONFLICT (monitor_id) DO UPDATE SET
+    status = EXCLUDED.status,
+    since = EXCLUDED.since,
+    judged_slot = EXCLUDED.judged_slot,
+    failures = EXCLUDED.failures,
+    successes = EXCLUDED.successes;
 
--- ResetMonitorState starts a monitor's status anew: it was paused, resumed, revived, or is to be judged by other rules.
--- name: ResetMonitorState :exec
-UPDATE monitor_states
-SET status = @status, since = @at, judged_slot = @at, failures = 0, successes = 0
-WHERE monitor_id = @monitor_id;
+-- DropMonitorStates is for monitors that are deleted, which stand nowhere. record.Apply alone calls it.
+-- name: DropMonitorStates :exec
+DELETE FROM monitor_states
+WHERE monitor_id = ANY(@monitor_ids::bigint[]);
+
+-- GetMonitorStateForUpdate also keeps the recorder from judging the monitor meanwhile.
+-- name: GetMonitorStateForUpdate :one
+SELECT * FROM monitor_states
+WHERE monitor_id = @monitor_id
+FOR UPDATE;
 
 -- ListNotPlainlyUp gives those of monitor_ids whose state a good scan may change. A monitor that is up and stays up
 -- costs nothing here. It is a query of its own because the planner takes a union with other ids for a large part of the
@@ -23,22 +42,3 @@ JOIN monitors ON monitors.id = monitor_states.monitor_id
 WHERE monitor_states.monitor_id = ANY(@monitor_ids::bigint[]) AND monitors.deleted_at IS NULL
 ORDER BY monitor_states.monitor_id
 FOR UPDATE OF monitor_states;
-
--- name: UpdateMonitorStates :exec
-UPDATE monitor_states AS s
-SET
-    status = n.status,
-    since = n.since,
-    judged_slot = n.judged_slot,
-    failures = n.failures,
-    successes = n.successes
-FROM (
-    SELECT
-        unnest(@monitor_ids::bigint[]) AS monitor_id,
-        unnest(@statuses::text[]) AS status,
-        unnest(@sinces::timestamptz[]) AS since,
-        unnest(@judged_slots::timestamptz[]) AS judged_slot,
-        unnest(@failures::integer[]) AS failures,
-        unnest(@successes::integer[]) AS successes
-) AS n
-WHERE s.monitor_id = n.monitor_id;

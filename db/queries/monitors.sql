@@ -3,16 +3,17 @@
 SELECT nextval(pg_get_serial_sequence('monitors', 'id'))::bigint AS id
 FROM generate_series(1, @count::integer);
 
--- CreateMonitors inserts monitors, and no row for one whose (method, url, regexp) is taken.
+-- CreateMonitors inserts monitors whole, and no row for one whose (method, url, regexp) is taken. Its columns are all of the
+-- table, in their order, so that a Monitor is its parameters.
 -- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
-    max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
-    secret_names, paused_at, created_at, updated_at
+    id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects,
+    failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp,
+    accepted_statuses, tags, request, expectations, secret_names
 ) VALUES (
-    @id, @name, @method, @url, @regexp, @regexp_invert, @interval_seconds, @phase, @timeout_ms, @accepted_statuses,
-    @max_redirects, @failure_threshold, @success_threshold, @retry_interval_seconds, @tags, @request, @expectations,
-    @secret_names, @paused_at, @at, @at
+    @id, @created_at, @updated_at, @paused_at, @deleted_at, @interval_seconds, @phase, @timeout_ms, @max_redirects,
+    @failure_threshold, @success_threshold, @retry_interval_seconds, @version, @regexp_invert, @name, @method, @url,
+    @regexp, @accepted_statuses, @tags, @request, @expectations, @secret_names
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
 RETURNING *;
@@ -32,40 +33,35 @@ SELECT * FROM monitors
 WHERE id = @id AND deleted_at IS NULL
 FOR UPDATE;
 
--- UpdateMonitor writes a whole configuration, and revives a deleted monitor.
+-- UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
+-- itself.
 -- name: UpdateMonitor :one
 UPDATE monitors SET
-    name = @name,
-    method = @method,
-    url = @url,
-    regexp = sqlc.narg(regexp),
-    regexp_invert = @regexp_invert,
+    id = @id,
+    created_at = @created_at,
+    updated_at = @updated_at,
+    paused_at = sqlc.narg(paused_at),
+    deleted_at = sqlc.narg(deleted_at),
     interval_seconds = @interval_seconds,
     phase = @phase,
     timeout_ms = @timeout_ms,
-    accepted_statuses = @accepted_statuses,
     max_redirects = @max_redirects,
     failure_threshold = @failure_threshold,
     success_threshold = @success_threshold,
     retry_interval_seconds = @retry_interval_seconds,
+    version = @version,
+    regexp_invert = @regexp_invert,
+    name = @name,
+    method = @method,
+    url = @url,
+    regexp = sqlc.narg(regexp),
+    accepted_statuses = @accepted_statuses,
     tags = @tags,
     request = @request,
     expectations = @expectations,
-    secret_names = @secret_names,
-    paused_at = sqlc.narg(paused_at),
-    deleted_at = NULL,
-    version = version + 1,
-    updated_at = @at
+    secret_names = @secret_names
 WHERE id = @id
 RETURNING *;
-
--- name: DeleteMonitor :exec
-UPDATE monitors SET
-    deleted_at = @at::timestamptz,
-    secret_names = '{}', -- DeleteSecrets goes with it
-    version = version + 1,
-    updated_at = @at::timestamptz
-WHERE id = @id;
 
 -- GetMonitorWithState gives a monitor and where it stands.
 -- name: GetMonitorWithState :one

@@ -1,0 +1,103 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+
+	"riverwatch/queue"
+)
+
+const (
+	// A round ends within the longest timeout of a probe (30 s), the moments over which it spreads its starts, and the
+	// time that a probe may have to wait for its turn (startWithin).
+	jobTimeout = 45 * time.Second
+	// River's default of an hour would leave the monitors of a dead worker unwatched for as long.
+	rescueAfter = 60 * time.Second
+	// So that River UI has a past to show, and the table stays small.
+	completedFor = time.Hour
+	// How late a round may be found. Rounds are few, so that asking often is cheap.
+	fetchPollInterval = 150 * time.Millisecond
+	fetchCooldown     = 50 * time.Millisecond
+	// A round mostly waits for its targets, so that many may be open at once: probes in flight are limited elsewhere.
+	maxRounds = 1000
+	maxScans  = 200
+)
+
+// newClient makes River's client of a worker, of which config says what differs between workers.
+func newClient(
+	pool *pgxpool.Pool, workers *river.Workers, mayTake func() bool, config *river.Config,
+) (queue.Queue, error) {
+	config.Workers = workers
+	config.Hooks = queue.Hooks()
+	config.JobTimeout = jobTimeout
+	config.RescueStuckJobsAfter = rescueAfter
+	config.CompletedJobRetentionPeriod = completedFor
+	config.RetryPolicy = retrySoon{}
+	config.FetchOnlyKnownKinds = true // in a rolling deploy: what only a newer program knows waits for one
+	config.FetchPollInterval = fetchPollInterval
+	config.FetchCooldown = fetchCooldown
+	config.Queues = map[string]river.QueueConfig{
+		queue.Rounds: {MaxWorkers: maxRounds},
+		queue.Scans:  {MaxWorkers: maxScans},
+		queue.Upkeep: {MaxWorkers: 2},
+	}
+	config.PeriodicJobs = []*river.PeriodicJob{
+		river.NewPeriodicJob(river.PeriodicInterval(time.Minute),
+			func() (river.JobArgs, *river.InsertOpts) { return queue.TendArgs{}, nil },
+			&river.PeriodicJobOpts{ID: "tend", RunOnStart: true}),
+	}
+	client, err := river.NewClient(gatedDriver{riverpgxv5.New(pool), mayTake}, config)
+	if err != nil {
+		return nil, fmt.Errorf("make the River client: %w", err)
+	}
+	return client, nil
+}
+
+// gatedDriver is River's driver, except that a worker is handed no rounds and no scans unless it may take them: they stay for
+// others. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
+// River's own ways are to pause a queue, for all workers, or to remove it, which waits until its last job has ended.
+//
+// River calls its driver's interfaces unstable, and they are not meant to be implemented: a way to fetch that is new would
+// pass the gate in silence. Two tests notice, WhoHasTooMuchToDoTakesNothing and ABlindWorkerTakesNothingAndTakesBackWhatItWrote.
+type gatedDriver struct {
+	*riverpgxv5.Driver
+
+	mayTake func() bool
+}
+
+// GetExecutor implements riverdriver.Driver.
+func (d gatedDriver) GetExecutor() riverdriver.Executor {
+	return gatedExecutor{d.Driver.GetExecutor(), d.mayTake}
+}
+
+type gatedExecutor struct {
+	riverdriver.Executor
+
+	mayTake func() bool
+}
+
+// JobGetAvailable implements riverdriver.Executor.
+func (e gatedExecutor) JobGetAvailable(
+	ctx context.Context, params *riverdriver.JobGetAvailableParams,
+) (*riverdriver.JobGetAvailableResult, error) {
+	if params.Queue != queue.Upkeep && !e.mayTake() {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
+	return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own
+}
+
+// retrySoon tries a job again after 1 s, 2 s, 4 s… and at most 30 s: a round is soon too late to be of use.
+type retrySoon struct{}
+
+// NextRetry implements river.ClientRetryPolicy.
+func (retrySoon) NextRetry(job *rivertype.JobRow) time.Time {
+	wait := min(30*time.Second, time.Second<<min(max(job.Attempt-1, 0), 5))
+	return time.Now().UTC().Add(wait)
+}

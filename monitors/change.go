@@ -1,0 +1,264 @@
+package monitors
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"riverwatch/db"
+	"riverwatch/probe"
+	"riverwatch/queue"
+	"riverwatch/record"
+	"riverwatch/uptime"
+)
+
+// change changes monitors within one transaction: rows, promises, states and jobs together.
+type change struct {
+	tx      pgx.Tx
+	queries *db.Queries
+	queue   queue.Queue
+	at      time.Time
+}
+
+// create creates the monitors that are not there, and then sees to the others, by themselves.
+func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Creation, error) {
+	creations := make([]Creation, len(given))
+	taken, err := c.insert(ctx, given, creations)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.begin(ctx, creations); err != nil {
+		return nil, err
+	}
+	for _, i := range taken {
+		if creations[i], err = c.put(ctx, given[i], update); err != nil {
+			return nil, err
+		}
+	}
+	return creations, nil
+}
+
+// insert inserts the monitors that are not there, into creations, and gives the indexes of the others.
+func (c *change) insert(ctx context.Context, given []Monitor, creations []Creation) (taken []int, err error) {
+	ids, err := c.queries.NextMonitorIDs(ctx, len(given))
+	if err != nil {
+		return nil, fmt.Errorf("reserve ids: %w", err)
+	}
+	order := byIdentity(given)
+	params := make([]db.CreateMonitorsParams, len(order))
+	for k, i := range order {
+		row := given[i].row()
+		row.ID, row.Phase = ids[k], uptime.ScheduleOf(ids[k], row.IntervalSeconds).Phase
+		row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt = 1, c.at, c.at, nil
+		params[k] = db.CreateMonitorsParams(row)
+	}
+	c.queries.CreateMonitors(ctx, params).QueryRow(func(k int, row db.Monitor, rowErr error) {
+		i := order[k]
+		switch {
+		case rowErr == nil:
+			creations[i] = Creation{Monitor: given[i], State: uptime.Start(c.at, row.PausedAt != nil), Result: Created}
+			creations[i].Monitor.Monitor = row
+		case errors.Is(rowErr, pgx.ErrNoRows):
+			taken = append(taken, i)
+		default:
+			err = errors.Join(err, rowErr)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("insert monitors: %w", err)
+	}
+	return taken, nil
+}
+
+// byIdentity gives the indexes of monitors in the order of what must be unique, so that two transactions that create the
+// same monitors meet at the first of them, and do not deadlock.
+func byIdentity(given []Monitor) []int {
+	order := make([]int, len(given))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := given[i], given[j]
+		return cmp.Or(
+			cmp.Compare(a.URL, b.URL), cmp.Compare(a.Method, b.Method), cmp.Compare(deref(a.Regexp), deref(b.Regexp)))
+	})
+	return order
+}
+
+// begin gives the monitors that were just inserted, all of creations that have a result, what belongs to them: secrets,
+// states, promises, and their first scans.
+func (c *change) begin(ctx context.Context, creations []Creation) error {
+	var active []db.Monitor
+	var transitions []record.Transition
+	for _, one := range creations {
+		if one.Result == "" {
+			continue
+		}
+		if err := c.writeSecrets(ctx, one.Monitor.ID, nil, one.Monitor.Secrets); err != nil {
+			return err
+		}
+		transitions = append(transitions, record.Transition{Monitor: one.Monitor.Monitor, After: one.State})
+		if one.Monitor.Active() {
+			active = append(active, one.Monitor.Monitor)
+		}
+	}
+	if err := record.Apply(ctx, c.tx, transitions); err != nil {
+		return err
+	}
+	if err := c.promise(ctx, active...); err != nil {
+		return err
+	}
+	return c.askForFirstScans(ctx, active, len(creations) == 1)
+}
+
+// put makes a monitor that was there already, or was deleted, what was given.
+func (c *change) put(ctx context.Context, given Monitor, update bool) (Creation, error) {
+	row, err := c.queries.FindMonitorForUpdate(ctx, identity(given))
+	if err != nil {
+		return Creation{}, fmt.Errorf("find the monitor that is there: %w", err)
+	}
+	current, err := c.whole(ctx, row)
+	if err != nil {
+		return Creation{}, err
+	}
+	if row.DeletedAt == nil && !update {
+		return Creation{Monitor: current, Result: Exists}, nil
+	}
+	creation := Creation{Result: Updated}
+	if row.DeletedAt != nil {
+		creation.Result = Created
+	}
+	wanted := current // what the database knows of it, and nobody gives, it keeps
+	wanted.take(given)
+	creation.Monitor, creation.State, err = c.edit(ctx, current, wanted)
+	return creation, err
+}
+
+// take makes all that people set of a monitor what it is of another one.
+func (m *Monitor) take(given Monitor) {
+	row := m.Monitor
+	*m = given
+	m.ID, m.Phase, m.Version, m.CreatedAt, m.UpdatedAt, m.DeletedAt =
+		row.ID, row.Phase, row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt
+	if given.PausedAt != nil && row.PausedAt != nil {
+		m.PausedAt = row.PausedAt
+	}
+}
+
+// identity names what makes a monitor itself.
+func identity(m Monitor) db.FindMonitorForUpdateParams {
+	return db.FindMonitorForUpdateParams{Method: m.Method, URL: m.URL, Regexp: m.Regexp}
+}
+
+// lock gives a monitor, and keeps others from changing it. Error: pgx.ErrNoRows.
+func (c *change) lock(ctx context.Context, id int64) (Monitor, error) {
+	row, err := c.queries.GetMonitorForUpdate(ctx, id)
+	if err != nil {
+		return Monitor{}, fmt.Errorf("get monitor %d: %w", id, err)
+	}
+	return c.whole(ctx, row)
+}
+
+func (c *change) whole(ctx context.Context, row db.Monitor) (Monitor, error) {
+	secrets, err := Secrets(ctx, c.queries, row)
+	if err != nil {
+		return Monitor{}, err
+	}
+	return Of(row, secrets[row.ID])
+}
+
+// edit makes a monitor that is locked what is wanted, and revives it if it was deleted. If nothing is new, nothing changes.
+func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, uptime.State, error) {
+	before, err := c.state(ctx, current)
+	if err != nil {
+		return Monitor{}, uptime.State{}, err
+	}
+	wanted.DeletedAt = nil
+	if same(current, wanted) {
+		return current, before, nil
+	}
+
+	if wanted.IntervalSeconds != current.IntervalSeconds { // with the same interval it keeps its phase
+		wanted.Phase = uptime.ScheduleOf(current.ID, wanted.IntervalSeconds).Phase
+	}
+	promised := current.Active() && wanted.Active() && wanted.Schedule() == current.Schedule()
+	if current.Active() && !promised {
+		if err := c.withdraw(ctx, current.ID); err != nil {
+			return Monitor{}, uptime.State{}, err
+		}
+	}
+	if err := c.write(ctx, &wanted, current.SecretNames); err != nil {
+		return Monitor{}, uptime.State{}, err
+	}
+	if wanted.Active() && !promised {
+		if err := c.promise(ctx, wanted.Monitor); err != nil {
+			return Monitor{}, uptime.State{}, err
+		}
+	}
+	after, err := c.restart(ctx, current, wanted, before)
+	return wanted, after, err
+}
+
+// state gives where a monitor stands, and keeps the recorder from judging it; one that is deleted stands nowhere.
+func (c *change) state(ctx context.Context, m Monitor) (uptime.State, error) {
+	if m.DeletedAt != nil {
+		return uptime.State{}, nil
+	}
+	row, err := c.queries.GetMonitorStateForUpdate(ctx, m.ID)
+	if err != nil {
+		return uptime.State{}, fmt.Errorf("get the state of monitor %d: %w", m.ID, err)
+	}
+	return row.State(), nil
+}
+
+// write writes a monitor's row, as its next version, and its secrets, of which it had those named before.
+func (c *change) write(ctx context.Context, m *Monitor, before []string) error {
+	row := m.row()
+	row.Version++
+	row.UpdatedAt = c.at
+	written, err := c.queries.UpdateMonitor(ctx, db.UpdateMonitorParams(row))
+	if err != nil {
+		return fmt.Errorf("update monitor %d: %w", m.ID, err)
+	}
+	m.Monitor = written
+	return c.writeSecrets(ctx, m.ID, before, m.Secrets)
+}
+
+// restart starts a monitor's status anew, with a scan at once, where what is known of it no longer says how it stands: it
+// was not scanned, or by other expectations.
+func (c *change) restart(ctx context.Context, current, edited Monitor, before uptime.State) (after uptime.State, err error) {
+	if current.DeletedAt == nil && current.Active() == edited.Active() && (!edited.Active() || scansTellOf(current, edited)) {
+		return before, nil
+	}
+	after = uptime.Start(c.at, !edited.Active())
+	transition := record.Transition{Monitor: edited.Monitor, Before: before, After: after}
+	if err := record.Apply(ctx, c.tx, []record.Transition{transition}); err != nil {
+		return uptime.State{}, err
+	}
+	if edited.Active() {
+		err = c.askForFirstScans(ctx, []db.Monitor{edited.Monitor}, true)
+	}
+	return after, err
+}
+
+// remove deletes a monitor that is locked.
+func (c *change) remove(ctx context.Context, m Monitor) error {
+	before, err := c.state(ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := c.withdraw(ctx, m.ID); err != nil {
+		return err
+	}
+	names := m.SecretNames
+	m.DeletedAt, m.Secrets = &c.at, probe.Secrets{}
+	if err := c.write(ctx, &m, names); err != nil {
+		return err
+	}
+	return record.Apply(ctx, c.tx, []record.Transition{{Monitor: m.Monitor, Before: before}})
+}

@@ -1,0 +1,130 @@
+// Package monitors holds what is watched. A monitor's row, where it stands, its promise and its jobs change in one
+// transaction, so that an acknowledged monitor is never lost and is always scheduled.
+package monitors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"riverwatch/db"
+	"riverwatch/queue"
+	"riverwatch/uptime"
+)
+
+// Store keeps monitors.
+type Store struct {
+	Conn  db.Conn
+	Queue queue.Queue
+	Now   func() time.Time
+}
+
+// A ConflictError says that what makes a monitor itself, its method, URL and regexp, belongs to another one.
+type ConflictError struct {
+	MonitorID int64
+	Deleted   bool
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("monitor %d has this method, URL and regexp", e.MonitorID)
+}
+
+// Result says what came of one monitor of Create.
+type Result string
+
+// What may come of a monitor that is to be created.
+const (
+	Created Result = "created" // or revived from the deleted, with its history
+	Updated Result = "updated" // it was there, and is now as it was given
+	Exists  Result = "exists"  // it was there, and is left as it was
+)
+
+// Creation is a monitor as it is now, where it stands, and how it came to be.
+type Creation struct {
+	Monitor Monitor
+	State   uptime.State
+	Result  Result
+}
+
+// Create creates monitors, with their promises and jobs, in one transaction. A monitor that is there already, by its
+// method, URL and regexp, is updated if update says so, and else left alone. The results are in the order given. A single
+// monitor is scanned at once; of several only those whose first slot is far away.
+func (s *Store) Create(ctx context.Context, given []Monitor, update bool) (creations []Creation, err error) {
+	err = s.change(ctx, func(c *change) error {
+		creations, err = c.create(ctx, given, update)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create %d monitors: %w", len(given), err)
+	}
+	return creations, nil
+}
+
+// Edit makes a monitor what edit makes of it, and gives it with where it stands. An error of edit is returned as it is.
+// Other errors: pgx.ErrNoRows where there is no such monitor, *ConflictError.
+func (s *Store) Edit(
+	ctx context.Context, id int64, edit func(Monitor) (Monitor, error),
+) (edited Monitor, state uptime.State, err error) {
+	var wanted Monitor
+	err = s.change(ctx, func(c *change) error {
+		current, err := c.lock(ctx, id)
+		if err != nil {
+			return err
+		}
+		if wanted, err = edit(current.copy()); err != nil {
+			return err
+		}
+		edited, state, err = c.edit(ctx, current, wanted)
+		return err
+	})
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.ConstraintName == "monitors_identity" {
+		err = s.conflict(ctx, wanted, err)
+	}
+	return edited, state, err
+}
+
+// conflict finds out whose identity a monitor wants. The violation of it is returned where it has just become free.
+func (s *Store) conflict(ctx context.Context, wanted Monitor, violation error) error {
+	holder, err := db.New(s.Conn).FindMonitorForUpdate(ctx, identity(wanted))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return violation
+	case err != nil:
+		return fmt.Errorf("find the monitor in conflict: %w", err)
+	default:
+		return &ConflictError{MonitorID: holder.ID, Deleted: holder.DeletedAt != nil}
+	}
+}
+
+// Delete deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.
+func (s *Store) Delete(ctx context.Context, id int64) error {
+	return s.change(ctx, func(c *change) error {
+		current, err := c.lock(ctx, id)
+		if err != nil {
+			return err
+		}
+		return c.remove(ctx, current)
+	})
+}
+
+// Scan asks for a scan of a monitor now, and gives the slot under which its result will be in the log.
+func (s *Store) Scan(ctx context.Context, id int64) (slot time.Time, err error) {
+	job, slot := queue.Scan(queue.ScanArgs{MonitorID: id, At: s.Now(), Reason: queue.ReasonAsked})
+	if _, err := s.Queue.Insert(ctx, job.Args, job.InsertOpts); err != nil {
+		return time.Time{}, fmt.Errorf("insert a scan of monitor %d: %w", id, err)
+	}
+	return slot, nil
+}
+
+// change runs f in a transaction, at one instant.
+func (s *Store) change(ctx context.Context, f func(*change) error) error {
+	at := s.Now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
+	return db.InTx(ctx, s.Conn, func(tx pgx.Tx) error {
+		return f(&change{tx: tx, queries: db.New(tx), queue: s.Queue, at: at})
+	})
+}

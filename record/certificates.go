@@ -1,0 +1,98 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"riverwatch/db"
+	"riverwatch/probe"
+)
+
+// maxShown bounds what a process remembers of certificates, to some 15 MB.
+const maxShown = 200_000
+
+// shown is a certificate of a monitor's target.
+type shown struct {
+	monitorID   int64
+	fingerprint [sha256.Size]byte
+}
+
+// shownCertificates are those that this process knows to be in the database, so that a scan costs nothing there unless
+// the certificate changed.
+type shownCertificates struct {
+	mu    sync.Mutex
+	known map[shown]struct{}
+}
+
+// unseen gives the certificates of a batch that are not known to be in the database.
+func (s *shownCertificates) unseen(batch []*result) map[shown]*x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var unseen map[shown]*x509.Certificate
+	for _, one := range batch {
+		if one.certificate == nil {
+			continue
+		}
+		key := shown{one.scan.MonitorID, probe.Fingerprint(one.certificate)}
+		if _, known := s.known[key]; !known {
+			if unseen == nil {
+				unseen = map[shown]*x509.Certificate{}
+			}
+			unseen[key] = one.certificate
+		}
+	}
+	return unseen
+}
+
+// add notes certificates that are in the database now. When there are too many, it begins anew: to insert one again
+// does no harm.
+func (s *shownCertificates) add(certificates map[shown]*x509.Certificate) {
+	if len(certificates) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil || len(s.known) > maxShown {
+		s.known = map[shown]struct{}{}
+	}
+	for key := range certificates {
+		s.known[key] = struct{}{}
+	}
+}
+
+func insertCertificates(
+	ctx context.Context, queries *db.Queries, certificates map[shown]*x509.Certificate, at time.Time,
+) error {
+	if len(certificates) == 0 {
+		return nil
+	}
+	params := make([]db.InsertCertificatesParams, 0, len(certificates))
+	var ids []int64
+	for key, leaf := range certificates {
+		ids = append(ids, key.monitorID)
+		c := probe.NewCertificate(leaf)
+		params = append(params, db.InsertCertificatesParams{
+			MonitorID: key.monitorID, FirstSeenAt: at, NotBefore: c.NotBefore, NotAfter: c.NotAfter,
+			Fingerprint: c.Fingerprint, Subject: c.Subject, Issuer: c.Issuer, Names: c.Names,
+		})
+	}
+	slices.SortFunc(params, func(a, b db.InsertCertificatesParams) int { // lest two workers deadlock
+		return cmp.Or(cmp.Compare(a.MonitorID, b.MonitorID), cmp.Compare(a.Fingerprint, b.Fingerprint))
+	})
+	var errs error
+	queries.InsertCertificates(ctx, params).Exec(func(_ int, err error) { errs = errors.Join(errs, err) })
+	if errs != nil {
+		return fmt.Errorf("insert certificates: %w", errs)
+	}
+	if err := queries.PruneCertificates(ctx, ids); err != nil {
+		return fmt.Errorf("prune certificates: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"riverwatch/db"
+	"riverwatch/uptime"
+)
+
+// Transition is a change of where a monitor stands.
+type Transition struct {
+	Monitor db.Monitor
+	Before  uptime.State   // zero: it begins to be watched, new or revived
+	After   uptime.State   // zero: it is deleted, and stands nowhere
+	Outcome uptime.Outcome // of the scan that led to it; empty: somebody changed the monitor
+}
+
+// Apply is the one door for a status: whoever changes one, be it by a scan, a scan that is taken back, or an edit, comes
+// through it in the transaction of its cause. So what follows from a change can never disagree with it. transitions are
+// in the order in which they came; a monitor may have several.
+func Apply(ctx context.Context, tx pgx.Tx, transitions []Transition) error {
+	var put db.PutMonitorStatesParams
+	var gone []int64
+	for _, t := range lastOfEach(transitions) {
+		if t.After == (uptime.State{}) {
+			gone = append(gone, t.Monitor.ID)
+			continue
+		}
+		put.MonitorIDs = append(put.MonitorIDs, t.Monitor.ID)
+		put.Statuses = append(put.Statuses, string(t.After.Status))
+		put.Sinces = append(put.Sinces, t.After.Since)
+		put.JudgedSlots = append(put.JudgedSlots, t.After.JudgedSlot)
+		put.Failures = append(put.Failures, t.After.Failures)
+		put.Successes = append(put.Successes, t.After.Successes)
+	}
+	if len(put.MonitorIDs) > 0 {
+		if err := db.New(tx).PutMonitorStates(ctx, put); err != nil {
+			return fmt.Errorf("write states: %w", err)
+		}
+	}
+	if len(gone) > 0 {
+		if err := db.New(tx).DropMonitorStates(ctx, gone); err != nil {
+			return fmt.Errorf("drop states: %w", err)
+		}
+	}
+	return nil
+}
+
+// lastOfEach gives the last transition of each monitor, in the order of their ids, so that two transactions do not
+// deadlock.
+func lastOfEach(transitions []Transition) []Transition {
+	byMonitor := map[int64]Transition{}
+	for _, t := range transitions {
+		byMonitor[t.Monitor.ID] = t
+	}
+	return slices.SortedFunc(maps.Values(byMonitor), func(a, b Transition) int {
+		return cmp.Compare(a.Monitor.ID, b.Monitor.ID)
+	})
+}

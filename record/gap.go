@@ -1,0 +1,51 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"riverwatch/db"
+	"riverwatch/uptime"
+)
+
+// Gap is promised slots of a schedule that were not scanned, both ends included.
+type Gap struct {
+	Schedule uptime.Schedule
+	From, To time.Time
+	Reason   uptime.GapReason
+}
+
+// Declare declares the gap, if any of its slots was promised and has neither a row nor a gap, and gives what it declared:
+// nil, if none was. That may be shorter, where there are others already.
+func (g Gap) Declare(ctx context.Context, queries *db.Queries, at time.Time) (*db.DeclareGapRow, error) {
+	declared, err := queries.DeclareGap(ctx, db.DeclareGapParams{
+		IntervalSeconds: g.Schedule.Interval, Phase: g.Schedule.Phase, FromSlot: g.From, ToSlot: g.To,
+		Reason: string(g.Reason), At: at,
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil //nolint:nilnil // none was to be declared
+	}
+	if err != nil {
+		return nil, fmt.Errorf("declare gap %s from %s to %s: %w", g.Reason, g.From, g.To, err)
+	}
+	return &declared, nil
+}
+
+// DeclareFor declares the first slot of the gap for single monitors of its schedule.
+func (g Gap) DeclareFor(ctx context.Context, queries *db.Queries, at time.Time, monitorIDs ...int64) error {
+	if len(monitorIDs) == 0 {
+		return nil
+	}
+	err := queries.DeclareMonitorGaps(ctx, db.DeclareMonitorGapsParams{
+		IntervalSeconds: g.Schedule.Interval, Phase: g.Schedule.Phase, MonitorIDs: monitorIDs, Slot: g.From,
+		Reason: string(g.Reason), At: at,
+	})
+	if err != nil {
+		return fmt.Errorf("declare gap %s at %s: %w", g.Reason, g.From, err)
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+// Package sight tells whether this process can trust what it sees: its network, and its clock.
+package sight
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"riverwatch/db"
+	"riverwatch/probe"
+	"riverwatch/queue"
+	"riverwatch/record"
+	"riverwatch/wait"
+)
+
+const (
+	lookTimeout = 2 * time.Second
+	calmTick    = 5 * time.Second // between looks at the sentinels
+	uneasyTick  = time.Second     // between them when something is wrong, and at the least
+	sampleTick  = 2 * time.Second // between looks at strangers' hosts
+
+	renewTick  = 5 * time.Second  // of an open alert
+	alertSight = "no_sight"       // its kind
+	alertWrite = 3 * time.Second  // how long the database may take
+	takeBackIn = 30 * time.Second // how long it may take to correct what was written
+	askAtOnce  = 500              // scans in one statement
+)
+
+// alertMessage is what the people who run this installation read.
+const alertMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
+	"They scan nothing until they see again, and what failed meanwhile is inconclusive."
+
+// Config is what a sight works with.
+type Config struct {
+	Conn      db.Conn
+	Queue     queue.Queue // inserts scans in the place of those that told nothing
+	Prober    Prober
+	Sentinels []string // URLs, in normal form, of hosts whose answers show that the network is there
+	Worker    string   // this process
+	Now       func() time.Time
+	Logger    *slog.Logger
+}
+
+// A Prober makes one request to a target; [*probe.Prober] does.
+type Prober interface {
+	Probe(ctx context.Context, target probe.Target) probe.Result
+}
+
+// Sight judges whether this worker sees the network. While it does not, the worker takes no rounds and no scans, its
+// failures of the last minute become inconclusive, others scan their monitors again if they can, and one alert is
+// raised. There is one Sight in a process. Without sentinels the hosts of monitors stand in for them.
+type Sight struct {
+	Config
+
+	view      *view
+	follow    func(ctx context.Context, turned turn) // what follows from a look; tests without a database replace it
+	renewedAt time.Time
+}
+
+// New makes the sight of a worker, which sees until it finds that it does not.
+func New(config Config) *Sight {
+	s := &Sight{Config: config, view: newView(config.Now)}
+	s.follow = s.react
+	return s
+}
+
+// Blind reports whether this worker cannot see the network.
+func (s *Sight) Blind() bool { return s.view.blind() }
+
+// Scanned takes in the result of a scan, and gives what is to be recorded: a failure that may be ours is inconclusive
+// if we are blind, or were when the scan began.
+func (s *Sight) Scanned(monitor db.Monitor, result probe.Result) probe.Result {
+	return s.view.scanned(monitor, result)
+}
+
+// Recorded takes in scans that are in the log, and what they did to the states of monitors.
+func (s *Sight) Recorded(scans []db.Scan, transitions []record.Transition) {
+	s.view.recorded(scans, transitions)
+}
+
+// Run looks until ctx is done: at the sentinels every few seconds, and sooner when a host has fallen silent.
+func (s *Sight) Run(ctx context.Context) {
+	for s.await(ctx) {
+		s.Look(ctx)
+	}
+}
+
+// Look looks once, if there is somebody to look at, and does what follows from it.
+func (s *Sight) Look(ctx context.Context) {
+	s.view.forget()
+	turned := noTurn
+	if parties := s.view.parties(s.Sentinels); len(parties) > 0 {
+		turned = s.look(ctx, parties)
+	}
+	if ctx.Err() == nil {
+		s.follow(ctx, turned)
+	}
+}
+
+// await waits until the next look is due, and reports whether ctx lasted.
+func (s *Sight) await(ctx context.Context) bool {
+	least := uneasyTick
+	if len(s.Sentinels) == 0 {
+		least = sampleTick
+	}
+	if !wait.For(ctx, least) {
+		return false
+	}
+	return s.view.uneasy() || wait.ForOr(ctx, calmTick-least, s.view.wake)
+}
+
+// look asks all parties at once. One that sees is enough.
+func (s *Sight) look(ctx context.Context, parties []party) turn {
+	at := s.Now()
+	var open sync.WaitGroup
+	answers := make([][]silence, len(parties))
+	for i, party := range parties {
+		answers[i] = make([]silence, len(party.targets))
+		for j, target := range party.targets {
+			open.Go(func() { answers[i][j] = s.ask(ctx, target) })
+		}
+	}
+	open.Wait()
+
+	told, saw := false, false
+	for i, party := range parties {
+		sees, tells := party.sees(answers[i])
+		told, saw = told || tells, saw || tells && sees
+	}
+	if !told || ctx.Err() != nil {
+		return noTurn
+	}
+	return s.view.looked(at, saw)
+}
+
+// ask probes one target, and says whether it heard of it.
+func (s *Sight) ask(ctx context.Context, target string) silence {
+	return silenceOf(target, s.Prober.Probe(ctx, probe.Target{
+		URL: target, Method: http.MethodGet, Timeout: lookTimeout,
+	}))
+}
+
+// react does what follows from a look. What the database does not take now is tried again after the next look.
+func (s *Sight) react(ctx context.Context, turned turn) {
+	switch turned {
+	case wentBlind:
+		s.Logger.ErrorContext(ctx, "worker cannot see the network: it scans nothing until it does",
+			slog.String("worker", s.Worker), slog.Int("sentinels", len(s.Sentinels)),
+			slog.Int("silent_hosts", s.view.silentHosts()))
+	case sawAgain:
+		s.Logger.WarnContext(ctx, "worker sees the network again", slog.String("worker", s.Worker))
+	case noTurn:
+	}
+	if err := s.tellOperators(ctx, turned); err != nil {
+		s.Logger.WarnContext(ctx, "alert is not written", slog.Any("error", err))
+	}
+	if err := s.takeBack(ctx); err != nil {
+		s.Logger.WarnContext(ctx, "failures of a blind worker are not taken back yet", slog.Any("error", err))
+	}
+	if err := s.scanAgain(ctx); err != nil {
+		s.Logger.WarnContext(ctx, "scans of a blind worker are not asked for again yet", slog.Any("error", err))
+	}
+}
+
+// tellOperators raises the alert, or renews it, or says that it is no longer about this worker.
+func (s *Sight) tellOperators(ctx context.Context, turned turn) error {
+	ctx, cancel := context.WithTimeout(ctx, alertWrite)
+	defer cancel()
+	now, queries := s.Now(), db.New(s.Conn)
+	switch blind := s.view.blind(); {
+	case blind && now.Sub(s.renewedAt) >= renewTick:
+		err := queries.RaiseAlert(ctx, db.RaiseAlertParams{
+			Kind: alertSight, Message: alertMessage, Worker: s.Worker, At: now,
+		})
+		if err != nil {
+			return fmt.Errorf("raise the alert: %w", err)
+		}
+		s.renewedAt = now
+	case turned == sawAgain:
+		s.renewedAt = time.Time{}
+		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertSight, Worker: s.Worker, At: now})
+		if err != nil {
+			return fmt.Errorf("withdraw the alert: %w", err)
+		}
+	}
+	return nil
+}
+
+// scanAgain asks for scans of the monitors whose scan told nothing because we were blind.
+func (s *Sight) scanAgain(ctx context.Context) error {
+	missed := s.view.takeMissed()
+	if len(missed) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
+	defer cancel()
+	for ids := range slices.Chunk(missed, askAtOnce) {
+		if _, err := s.Queue.InsertMany(ctx, unseenScans(ids, s.Now())); err != nil {
+			s.view.giveBackMissed(ids)
+			return fmt.Errorf("insert scans: %w", err)
+		}
+	}
+	return nil
+}
+
+// unseenScans ask for scans in the place of those that told nothing.
+func unseenScans(monitorIDs []int64, at time.Time) []river.InsertManyParams {
+	scans := make([]river.InsertManyParams, len(monitorIDs))
+	for i, id := range monitorIDs {
+		scans[i], _ = queue.Scan(queue.ScanArgs{MonitorID: id, At: at, Reason: queue.ReasonRetry, Unseen: true})
+	}
+	return scans
+}

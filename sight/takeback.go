@@ -1,0 +1,173 @@
+package sight
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"riverwatch/db"
+	"riverwatch/record"
+	"riverwatch/uptime"
+)
+
+const (
+	takeBackSize = 1000            // scans a transaction
+	longestScan  = 3 * time.Minute // from a slot to the end of its scan, at most
+)
+
+// takeBack makes the failures inconclusive that this worker wrote since it last saw the network, with the states that
+// they led to, and asks for scans in their place: a transaction for some of them at a time, each of which leaves states
+// and log in agreement.
+func (s *Sight) takeBack(ctx context.Context) error {
+	doubts, ok := s.view.takeDoubts()
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
+	defer cancel()
+	total, err := s.takeBackAll(ctx, doubts)
+	if err != nil {
+		s.view.giveBackDoubts()
+		return fmt.Errorf("take back scans: %w", err)
+	}
+	if total > 0 {
+		s.Logger.InfoContext(ctx, "failures of a blind worker were taken back", slog.Int("scans", total))
+	}
+	return nil
+}
+
+// takeBackAll takes scans back, and then judges again whoever is in doubt besides: a scan may have been taken back just
+// before the recorder could tell what it had done.
+func (s *Sight) takeBackAll(ctx context.Context, doubts doubtful) (total int, err error) {
+	for count := takeBackSize; count == takeBackSize; total += count {
+		err := db.InTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
+			count, err = s.takeBackSome(ctx, tx, doubts)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(doubts.byMonitor)), takeBackSize) {
+		err := db.InTx(ctx, s.Conn, func(tx pgx.Tx) error {
+			return judgeAgain(ctx, tx, ids, doubts.byMonitor)
+		})
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (count int, err error) {
+	queries := db.New(tx)
+	taken, err := queries.TakeBackScans(ctx, db.TakeBackScansParams{
+		Error: cannotSee, Worker: s.Worker, Outcomes: words(unheardOutcomes),
+		Since: doubts.since.Add(-longestScan), EndedSince: doubts.since, EndedUntil: doubts.until, PageSize: takeBackSize,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("make scans inconclusive: %w", err)
+	}
+	count = len(taken)
+	slices.Sort(taken)
+	if taken = slices.Compact(taken); count == 0 {
+		return 0, nil
+	}
+	if err := judgeAgain(ctx, tx, taken, doubts.byMonitor); err != nil {
+		return 0, err
+	}
+	if _, err := s.Queue.InsertManyTx(ctx, tx, unseenScans(taken, s.Now())); err != nil {
+		return 0, fmt.Errorf("insert scans: %w", err)
+	}
+	return count, nil
+}
+
+func words(outcomes []uptime.Outcome) []string {
+	words := make([]string, len(outcomes))
+	for i, outcome := range outcomes {
+		words[i] = string(outcome)
+	}
+	return words
+}
+
+// judgeAgain gives monitors the states that they would have if the doubts had never been: it starts from the state
+// before the first of them, and applies what the log says now.
+func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, doubts map[int64][]doubt) error {
+	queries := db.New(tx)
+	rows, err := queries.LockStatesToJudge(ctx, monitorIDs)
+	if err != nil {
+		return fmt.Errorf("lock states: %w", err)
+	}
+	firsts := map[int64]doubt{}
+	var ids []int64
+	var since time.Time
+	for _, row := range rows {
+		first, ok := firstDoubt(doubts[row.Monitor.ID], row.MonitorState.State())
+		if !ok {
+			continue
+		}
+		firsts[row.Monitor.ID] = first
+		ids = append(ids, row.Monitor.ID)
+		if since.IsZero() || first.After.JudgedSlot.Before(since) {
+			since = first.After.JudgedSlot
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	scans, err := queries.ListOutcomes(ctx, db.ListOutcomesParams{MonitorIDs: ids, Since: since.Add(-longestScan)})
+	if err != nil {
+		return fmt.Errorf("list scans: %w", err)
+	}
+	return record.Apply(ctx, tx, replay(rows, firsts, scans))
+}
+
+// firstDoubt gives the first of a monitor's doubts since its status last began anew, as it does when it is paused,
+// resumed or changed, if its present state rests on it.
+func firstDoubt(doubts []doubt, present uptime.State) (first doubt, ok bool) {
+	later := present
+	for _, d := range slices.Backward(doubts) {
+		if beganAnew(d.After, later) {
+			break
+		}
+		first, ok, later = d, true, d.Before
+	}
+	return first, ok
+}
+
+// beganAnew reports whether a status began anew between two states: no scan leads to pending or paused.
+func beganAnew(before, after uptime.State) bool {
+	return (after.Status == uptime.Pending || after.Status == uptime.Paused) && !after.Since.Equal(before.Since)
+}
+
+// replay gives what changes when scans are judged again, each monitor's from before its first doubt.
+func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]doubt, scans []db.ListOutcomesRow) []record.Transition {
+	byMonitor := map[int64][]db.ListOutcomesRow{}
+	for _, scan := range scans {
+		byMonitor[scan.MonitorID] = append(byMonitor[scan.MonitorID], scan)
+	}
+	var transitions []record.Transition
+	for _, row := range rows {
+		first, ok := firsts[row.Monitor.ID]
+		if !ok {
+			continue
+		}
+		state := first.Before
+		for _, scan := range byMonitor[row.Monitor.ID] {
+			// What came to the log came there when the scan had ended, or a moment later.
+			heard := db.EndedAt(scan.Slot, scan.LateMS, scan.TotalUS)
+			if row.Monitor.Configuration().Counts(scan.MonitorVersion, scan.Slot, heard) {
+				state = uptime.Decide(state, scan.Slot, scan.Outcome, row.Monitor.Thresholds())
+			}
+		}
+		if present := row.MonitorState.State(); state != present {
+			transitions = append(transitions, record.Transition{Monitor: row.Monitor, Before: present, After: state})
+		}
+	}
+	return transitions
+}
