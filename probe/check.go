@@ -133,7 +133,7 @@ func (c *checker) requestUses() []use {
 		{"method", c.Method != "" && c.Method != http.MethodGet, c.scheme.http, whereHTTP},
 		{"body", r.Body != "", c.scheme.http || c.scheme.talks, "http, https and tcp"},
 		{"headers", len(r.Headers)+len(s.Headers) > 0, c.scheme.headers, whereHeaders},
-		{"basic_username", r.BasicUsername+s.BasicPassword != "", c.scheme.headers, whereHeaders},
+		{"basic_username", c.hasBasicAuth(), c.scheme.headers, whereHeaders},
 		{"bearer_token", s.BearerToken != "", c.scheme.headers, whereHeaders},
 		{"user_agent", r.UserAgent != "", c.scheme.headers, whereHeaders},
 		{"host_override", r.HostOverride != "", c.scheme.headers || c.scheme.tls, whereHeaders + ", and tls"},
@@ -194,7 +194,7 @@ func (c *checker) checkHeaders() {
 
 func (c *checker) checkAuth() {
 	r, s := c.Request, c.Secrets
-	basic, bearer := r.BasicUsername+s.BasicPassword != "", s.BearerToken != ""
+	basic, bearer := c.hasBasicAuth(), s.BearerToken != ""
 	conflict := inputError("auth_conflict",
 		"only one of basic_username, bearer_token and the header Authorization may be set")
 	switch {

@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"maps"
 	"net/url"
 	"slices"
@@ -16,12 +18,13 @@ import (
 type fetch struct {
 	*Prober
 
-	target Target
-	start  time.Time
-	lag    time.Duration // of the pulse, when the probe began
-	result Result
-	unmet  verdict // of the first expectation that is not met; zero if there is none
-	dials  atomic.Int32
+	target  Target
+	secrets []string // that are hidden in texts
+	start   time.Time
+	lag     time.Duration // of the pulse, when the probe began
+	result  Result
+	unmet   verdict // of the first expectation that is not met; zero if there is none
+	dials   atomic.Int32
 }
 
 // A protocol asks a target as the scheme of its URL says, on connections that f.connect makes. There is one in each
@@ -103,12 +106,20 @@ func (f *fetch) hide(text string) string {
 		return ""
 	}
 	text = hideQuery(text, f.target.URL)
-	secrets := f.target.Secrets
-	all := slices.AppendSeq([]string{secrets.BasicPassword, secrets.BearerToken}, maps.Values(secrets.Headers))
-	for _, secret := range all {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "…")
-		}
+	for _, secret := range f.secrets {
+		text = strings.ReplaceAll(text, secret, "…")
 	}
 	return text
+}
+
+// secretTexts gives what must not be shown of what a target echoes: its secrets as they stand, and as they are sent. The
+// longest comes first, so that one that holds another is hidden whole.
+func (t Target) secretTexts() []string {
+	texts := slices.AppendSeq([]string{t.Secrets.BasicPassword, t.Secrets.BearerToken}, maps.Values(t.Secrets.Headers))
+	if t.hasBasicAuth() {
+		texts = append(texts, base64.StdEncoding.EncodeToString([]byte(t.Request.BasicUsername+":"+t.Secrets.BasicPassword)))
+	}
+	texts = slices.DeleteFunc(texts, func(text string) bool { return text == "" })
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return texts
 }

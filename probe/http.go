@@ -150,7 +150,7 @@ func (f *fetch) setHeaders(asked *http.Request, elsewhere bool) {
 	switch {
 	case secrets.BearerToken != "":
 		asked.Header.Set("Authorization", "Bearer "+secrets.BearerToken)
-	case request.BasicUsername != "" || secrets.BasicPassword != "":
+	case f.target.hasBasicAuth():
 		asked.SetBasicAuth(request.BasicUsername, secrets.BasicPassword)
 	}
 	asked.Host = cmp.Or(request.HostOverride, asked.Host)

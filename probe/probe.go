@@ -102,7 +102,7 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 	start = time.Now() // only now, as only what keeps the probe from running after it has joined is noticed
 	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(target.Timeout), errDeadline)
 	defer cancel()
-	fetch := fetch{Prober: p, target: target, start: start, lag: lag}
+	fetch := fetch{Prober: p, target: target, secrets: target.secretTexts(), start: start, lag: lag}
 	verdict := fetch.run(ctx)
 
 	result = fetch.result
