@@ -161,7 +161,7 @@ func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind d
 	}
 	text := strings.Join(lines, "\n")
 	f.result.BodyBytes = new(int64(len(text)))
-	f.result.BodyExcerpt = text[:min(len(text), 2*maxExcerptBytes)]
+	f.excerpt([]byte(text))
 	f.expectText(ctx, []byte(text))
 	return f.met(verdict{uptime.OK, ""})
 }

@@ -45,7 +45,7 @@ func (f *fetch) take(
 	hop.enter(inBody)
 	size, truncated, err := f.readBody(answer.Body, body)
 	f.result.BodyBytes = &size
-	f.excerpt(body)
+	f.excerpt(body.Bytes())
 	if err != nil {
 		return truncated, bodyVerdict(ctx, err)
 	}
@@ -59,7 +59,7 @@ func (f *fetch) readBody(body io.Reader, buffer *bytes.Buffer) (size int64, trun
 	most := f.settings.MaxBodyBytes
 	keep := most
 	if !f.target.asksForBody() {
-		keep = 2 * maxExcerptBytes
+		keep = int64(f.searchedBytes())
 	}
 	if size, err = buffer.ReadFrom(io.LimitReader(body, keep)); err != nil {
 		return size, false, err
@@ -85,14 +85,18 @@ func (t Target) asksForBody() bool {
 	return t.Regexp != "" || len(t.Expectations.Regexps) > 0 || len(t.Expectations.JSON) > 0
 }
 
-// excerpt keeps the first of a body, for the case that the answer is bad. A secret that the target echoes may straddle
-// the end, so that more is searched than is kept.
-func (f *fetch) excerpt(body *bytes.Buffer) {
-	first := body.Bytes()
-	if body.Len() > 2*maxExcerptBytes {
-		first = first[:2*maxExcerptBytes]
+// excerpt keeps the first of a body, for the case that the answer is bad.
+func (f *fetch) excerpt(body []byte) {
+	f.result.BodyExcerpt = string(body[:min(len(body), f.searchedBytes())])
+}
+
+// searchedBytes is how much of a body is searched for secrets, which may straddle the end of what is kept.
+func (f *fetch) searchedBytes() int {
+	longest := max(maxExcerptBytes, len(f.target.URL)) // its query may be secret
+	if len(f.secrets) > 0 {
+		longest = max(longest, len(f.secrets[0]))
 	}
-	f.result.BodyExcerpt = string(first)
+	return maxExcerptBytes + longest
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

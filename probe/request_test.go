@@ -168,6 +168,19 @@ func TestRequest(t *testing.T) {
 		require.Contains(t, result.BodyExcerpt, "X-Other-Key: …\n")
 	})
 
+	t.Run("HidesALongSecretThatStraddlesTheEndOfTheExcerpt", func(t *testing.T) {
+		t.Parallel()
+		token := strings.Repeat("canary", 600)
+		echo := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusTeapot)
+			_, _ = fmt.Fprint(w, strings.Repeat(".", 1000), r.Header.Get("Authorization"))
+		})
+
+		result := probeURL(t, echo, func(target *probe.Target) { target.Secrets.BearerToken = token })
+
+		require.Equal(t, strings.Repeat(".", 1000)+"Bearer …", result.BodyExcerpt)
+	})
+
 	t.Run("SkipsVerificationIfAskedTo", func(t *testing.T) {
 		t.Parallel()
 		result := probeURL(t, hostile.ExpiredTLS(t), func(target *probe.Target) { target.Request.TLSSkipVerify = true })

@@ -130,7 +130,7 @@ func (f *fetch) silence(ctx context.Context, hop *hop, t talk, err error) verdic
 func (f *fetch) said(hop *hop, said []byte, matched bool, v verdict) verdict {
 	hop.received()
 	f.result.BodyBytes = new(int64(len(said)))
-	f.result.BodyExcerpt = string(said[:min(len(said), 2*maxExcerptBytes)])
+	f.excerpt(said)
 	if v.outcome != "" {
 		return v
 	}
