@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"riverwatch/egress"
 	"riverwatch/jobs"
-	"riverwatch/probe"
 )
 
 const (
@@ -33,9 +33,9 @@ const (
 // Config is what the API works with.
 type Config struct {
 	Pool    *pgxpool.Pool
-	Queue   jobs.Queue   // inserts jobs
-	Policy  probe.Policy // which targets a monitor may have
-	Version string       // of the program, for the OpenAPI document
+	Queue   jobs.Queue    // inserts jobs
+	Policy  egress.Policy // which targets a monitor may have
+	Version string        // of the program, for the OpenAPI document
 	Now     func() time.Time
 	Logger  *slog.Logger
 	Traces  trace.TracerProvider // nil: none

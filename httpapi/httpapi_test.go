@@ -18,9 +18,9 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/httpapi"
 	"riverwatch/jobs"
-	"riverwatch/probe"
 )
 
 // testAPI is the real handler on a database of its own.
@@ -67,12 +67,12 @@ func newTestAPIOn(t *testing.T, pool *pgxpool.Pool, allow ...string) *testAPI {
 	return a
 }
 
-func policy(allow ...string) probe.Policy {
+func policy(allow ...string) egress.Policy {
 	var prefixes []netip.Prefix
 	for _, prefix := range allow {
 		prefixes = append(prefixes, netip.MustParsePrefix(prefix))
 	}
-	return probe.Policy{Allow: prefixes}
+	return egress.Policy{Allow: prefixes}
 }
 
 // answer is what came back, its body decoded.

@@ -24,6 +24,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/probe"
 )
@@ -133,7 +134,7 @@ func playWorker(t *testing.T) {
 	var start [3]byte
 	_, err := io.ReadFull(os.Stdin, start[:]) // when its network is there
 	require.NoError(t, err)
-	prober := probe.NewProber(probe.Settings{Policy: probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
+	prober := probe.NewProber(probe.Settings{Policy: egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
 	p := newProcessOn(t, dbtest.Open(t, *database), prober, jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
 	p.scanner.Worker = *name
 	sight := jobs.NewSight(p.scanner, split(*sentinels), slog.New(slog.NewTextHandler(os.Stderr, nil)))

@@ -6,66 +6,37 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
-// maxDials bounds the connections of one probe, over all addresses of all hops: a target must not make us its flood.
-const maxDials = 8
-
-var errTooManyDials = errors.New("the probe has used up its connections")
-
-// guard decides on each address that the dialer is about to connect to. It alone protects: it comes after DNS, so that
-// no name, however resolved, and no redirect leads to an address that the policy refuses.
-func (p *Prober) guard(ctx context.Context, network, address string, _ syscall.RawConn) error {
-	hop := hopOf(ctx)
-	addr, err := netip.ParseAddrPort(address)
-	if err != nil || !slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, network) {
-		return errRefused
-	}
-	if err := hop.allow(addr); err != nil {
-		return err
-	}
-	if hop.dials.Add(1) > maxDials {
-		return errTooManyDials
-	}
-	return nil
-}
-
-// connect connects to the first address of a host that can be connected to. network is "tcp" or "udp".
-func (p *Prober) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	hop := hopOf(ctx)
-	dialer := p.dialer
-	dialer.Resolver = p.newResolver(&hop.heard)
+// dial connects to a host, as egress permits it.
+func (h *hop) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	start := time.Now()
-	conn, err := dialer.DialContext(ctx, network+hop.version, address)
+	conn, err := h.dialer(ctx, network+h.version, address)
 	if err != nil {
-		return nil, hop.dialError(err)
+		return nil, err
 	}
-	hop.connected(start, conn.RemoteAddr())
+	h.connected(start, conn.RemoteAddr())
 	return conn, nil
 }
 
-// secure makes the TLS handshake, and closes the connection if that fails.
-func secure(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
-	hop := hopOf(ctx)
-	hop.enter(inTLS)
+// handshake makes the TLS handshake, and closes the connection if that fails.
+func (h *hop) handshake(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
+	h.enter(inTLS)
 	start := time.Now()
-	conn := tls.Client(plain, hop.tls)
+	conn := tls.Client(plain, h.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if invalid, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			hop.showed(invalid.UnverifiedCertificates[0])
+			h.showed(invalid.UnverifiedCertificates[0])
 		}
 		_ = plain.Close()
 		return nil, err
 	}
-	hop.secured(start)
-	hop.showed(conn.ConnectionState().PeerCertificates[0])
+	h.secured(start)
+	h.showed(conn.ConnectionState().PeerCertificates[0])
 	return conn, nil
 }
 
@@ -124,8 +95,8 @@ func hostOf(hostport string) string {
 }
 
 // dialPlain is for net/http, which then speaks HTTP.
-func (p *Prober) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
-	conn, err := p.connect(ctx, "tcp", address)
+func dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
+	conn, err := hopOf(ctx).dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +104,13 @@ func (p *Prober) dialPlain(ctx context.Context, _, address string) (net.Conn, er
 }
 
 // dialTLS is dialPlain with a TLS handshake.
-func (p *Prober) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
-	plain, err := p.connect(ctx, "tcp", address)
+func dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
+	hop := hopOf(ctx)
+	plain, err := hop.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := secure(ctx, plain)
+	conn, err := hop.handshake(ctx, plain)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 // what the regexp is matched against.
 func askDNS(ctx context.Context, f *fetch, target *url.URL) verdict {
 	hop := f.newHop(target, false)
-	hop.allow = f.settings.Policy.CheckDNS
+	hop.dialer = f.dialer.DialDNS
 	defer hop.record(&f.result)
 	question, err := questionOf(target)
 	if err != nil {
@@ -49,7 +49,7 @@ func questionOf(target *url.URL) (dnsmessage.Question, error) {
 func (f *fetch) ask(
 	ctx context.Context, hop *hop, network, address string, question dnsmessage.Question,
 ) (*dnsmessage.Message, verdict) {
-	conn, err := f.connect(ctx, network, address)
+	conn, err := hop.dial(ctx, network, address)
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
 	}

@@ -8,9 +8,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
+	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
@@ -24,7 +24,7 @@ type fetch struct {
 	lag     time.Duration // of the pulse, when the probe began
 	result  Result
 	unmet   verdict // of the first expectation that is not met; zero if there is none
-	dials   atomic.Int32
+	dialer  egress.Dialer
 }
 
 // A protocol asks a target as the scheme of its URL says, on connections that f.connect makes. There is one in each

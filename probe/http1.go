@@ -16,7 +16,7 @@ import (
 // verdict. It does what http.Transport does, without the two goroutines that it has for each connection: these, and
 // what they tell each other, are a third of a fetch's CPU.
 func (f *fetch) exchange1(ctx context.Context, hop *hop, asked *http.Request) (answer *http.Response, v verdict) {
-	conn, err := f.dial1(ctx, hop, dialAddress(asked.URL))
+	conn, err := hop.dial1(ctx, dialAddress(asked.URL))
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
 	}
@@ -30,12 +30,12 @@ func (f *fetch) exchange1(ctx context.Context, hop *hop, asked *http.Request) (a
 	return answer, verdict{}
 }
 
-func (f *fetch) dial1(ctx context.Context, hop *hop, address string) (net.Conn, error) {
-	conn, err := f.connect(ctx, "tcp", address)
-	if err != nil || hop.tls == nil {
+func (h *hop) dial1(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := h.dial(ctx, "tcp", address)
+	if err != nil || h.tls == nil {
 		return conn, err
 	}
-	return secure(ctx, conn)
+	return h.handshake(ctx, conn)
 }
 
 // A wholeConn is a connection for one request, and the body of its answer.

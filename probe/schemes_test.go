@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
@@ -237,7 +238,7 @@ func TestICMP(t *testing.T) {
 
 		require.NoError(t, exec.CommandContext(t.Context(), "ip", "route", "add", "unreachable", "198.51.100.1").Run())
 		target.URL = "icmp://198.51.100.1"
-		settings := probe.Settings{Policy: probe.Policy{Allow: prefixes("198.51.100.0/24")}}
+		settings := probe.Settings{Policy: egress.Policy{Allow: prefixes("198.51.100.0/24")}}
 		require.Equal(t, uptime.ConnectUnreachable, patient(settings).Probe(t.Context(), target).Outcome)
 	})
 }

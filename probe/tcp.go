@@ -22,7 +22,7 @@ const (
 func askTCP(ctx context.Context, f *fetch, target *url.URL) verdict {
 	hop := f.newHop(target, false)
 	defer hop.record(&f.result)
-	conn, err := f.connect(hop.context(ctx), "tcp", target.Host)
+	conn, err := hop.dial(hop.context(ctx), "tcp", target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

@@ -11,11 +11,11 @@ import (
 func askTLS(ctx context.Context, f *fetch, target *url.URL) verdict {
 	hop := f.newHop(target, false)
 	defer hop.record(&f.result)
-	plain, err := f.connect(hop.context(ctx), "tcp", target.Host)
+	plain, err := hop.dial(hop.context(ctx), "tcp", target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}
-	conn, err := secure(hop.context(ctx), plain)
+	conn, err := hop.handshake(ctx, plain)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

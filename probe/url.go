@@ -3,13 +3,14 @@ package probe
 import (
 	"cmp"
 	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"riverwatch/egress"
 )
 
 const maxURLBytes = 2048
@@ -19,7 +20,7 @@ const maxURLBytes = 2048
 //
 // That the host's name is refused here is a kindness, an early and clear error. What protects is the check of the
 // address at connect time.
-func NormalizeURL(raw string, policy Policy) (string, error) {
+func NormalizeURL(raw string, policy egress.Policy) (string, error) {
 	if len(raw) > maxURLBytes {
 		return "", inputError("url_invalid", "the URL has %d bytes, and may have %d", len(raw), maxURLBytes)
 	}
@@ -66,7 +67,7 @@ func breaksText(r rune) bool {
 }
 
 // normalForm checks a parsed URL, part by part, and puts its normal form together.
-func normalForm(u *url.URL, policy Policy) (string, error) {
+func normalForm(u *url.URL, policy egress.Policy) (string, error) {
 	s, known := schemeOf(u.Scheme)
 	if !known {
 		return "", inputError("url_scheme", "the URL must begin with a scheme such as https://: one of %s", schemes)
@@ -93,7 +94,7 @@ func normalForm(u *url.URL, policy Policy) (string, error) {
 }
 
 // normalHTTP is normalForm of a URL that a redirect may lead to.
-func normalHTTP(u *url.URL, policy Policy) (string, error) {
+func normalHTTP(u *url.URL, policy egress.Policy) (string, error) {
 	if s, _ := schemeOf(u.Scheme); !s.http {
 		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
 	}
@@ -142,14 +143,14 @@ func normalQuestion(u *url.URL) (string, error) {
 	return "/" + strings.TrimSuffix(name, ".") + "?type=" + kind, nil
 }
 
-// normalPort gives the port of a URL, noPort if its scheme has none. net/url takes any digits for one, and none.
+// normalPort gives the port of a URL, 0 if its scheme has none. net/url takes any digits for one, and none.
 func normalPort(u *url.URL, s scheme) (uint16, error) {
 	text := u.Port()
 	switch {
 	case s.portless && (text != "" || strings.HasSuffix(u.Host, ":")):
 		return 0, inputError("url_port", "a %s URL has no port", u.Scheme)
 	case s.portless:
-		return noPort, nil
+		return 0, nil
 	case text == "" && !strings.HasSuffix(u.Host, ":") && s.defaultPort != 0:
 		return s.defaultPort, nil
 	}
@@ -211,16 +212,13 @@ func isAlphanumeric(c byte) bool {
 
 // checkHostPolicy refuses a host and port of which it can be told, before any lookup, that the policy will not connect
 // to them.
-func checkHostPolicy(host string, port uint16, s scheme, policy Policy) error {
-	forDNS := s.dns && port == dnsPort
-	if !s.portless && !forDNS && !policy.permitsPort(port) {
+func checkHostPolicy(host string, port uint16, s scheme, policy egress.Policy) error {
+	permitsPort := s.portless || policy.PermitsPort(port) || s.dns && policy.PermitsDNSPort(port)
+	if !permitsPort {
 		return inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
 			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
 	}
-	addr, err := netip.ParseAddr(host)
-	permitted := err == nil && policy.refusal(netip.AddrPortFrom(addr, port)) == "" ||
-		err != nil && (!privateName(host) || permitsName(policy, host, port))
-	if permitted {
+	if policy.PermitsHost(host, port) {
 		return nil
 	}
 	return inputError("target_not_allowed",

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/probe"
 )
@@ -150,7 +151,7 @@ type server struct {
 
 	config    config
 	name      string // of this process
-	policy    probe.Policy
+	policy    egress.Policy
 	sentinels []string
 	pool      *pgxpool.Pool
 	queue     jobs.Queue
