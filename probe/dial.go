@@ -41,12 +41,12 @@ func (h *hop) handshake(ctx context.Context, plain net.Conn) (*tls.Conn, error) 
 }
 
 // tlsConfig says how to make the handshake with the host of a URL.
-func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
-	request := f.target.Request
+func (a *attempt) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
+	request := a.target.Request
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         to.Hostname(),
-		NextProtos:         f.nextProtocols(to.Scheme),
+		NextProtos:         a.nextProtocols(to.Scheme),
 		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
 	}
 	if !elsewhere && request.HostOverride != "" {
@@ -56,7 +56,7 @@ func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
 		config.RootCAs = rootsWith(request.CAPEM)
 	}
 	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
-		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(f.target.Secrets.ClientKeyPEM))
+		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
 		if err == nil { // Target.Check has seen to it
 			config.Certificates = []tls.Certificate{certificate}
 		}
@@ -64,11 +64,11 @@ func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
 	return config
 }
 
-func (f *fetch) nextProtocols(scheme string) []string {
+func (a *attempt) nextProtocols(scheme string) []string {
 	switch {
 	case scheme == "grpcs":
 		return []string{"h2"}
-	case scheme == "https" && f.target.Request.HTTP2:
+	case scheme == "https" && a.target.Request.HTTP2:
 		return []string{"h2", "http/1.1"}
 	case scheme == "tls":
 		return nil

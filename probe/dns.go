@@ -18,22 +18,22 @@ import (
 
 // askDNS asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
 // what the regexp is matched against.
-func askDNS(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	hop.dialer = f.dialer.DialDNS
-	defer hop.record(&f.result)
+func askDNS(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	hop.dialer = a.dialer.DialDNS
+	defer hop.record(&a.result)
 	question, err := questionOf(target)
 	if err != nil {
 		return unchecked
 	}
-	answer, v := f.ask(hop.context(ctx), hop, "udp", dialAddress(target), question)
+	answer, v := a.ask(hop.context(ctx), hop, "udp", dialAddress(target), question)
 	if v.outcome == "" && answer.Truncated {
-		answer, v = f.ask(hop.context(ctx), hop, "tcp", dialAddress(target), question)
+		answer, v = a.ask(hop.context(ctx), hop, "tcp", dialAddress(target), question)
 	}
 	if v.outcome != "" {
 		return v
 	}
-	return f.judgeDNS(ctx, answer, question.Type)
+	return a.judgeDNS(ctx, answer, question.Type)
 }
 
 func questionOf(target *url.URL) (dnsmessage.Question, error) {
@@ -46,7 +46,7 @@ func questionOf(target *url.URL) (dnsmessage.Question, error) {
 }
 
 // ask puts a question to a server over one network, and gives its answer or a verdict.
-func (f *fetch) ask(
+func (a *attempt) ask(
 	ctx context.Context, hop *hop, network, address string, question dnsmessage.Question,
 ) (*dnsmessage.Message, verdict) {
 	conn, err := hop.dial(ctx, network, address)
@@ -140,7 +140,7 @@ func answers(answer, query dnsmessage.Message) bool {
 }
 
 // judgeDNS judges the records of an answer.
-func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
+func (a *attempt) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
 	switch answer.RCode { //nolint:exhaustive // the others are errors
 	case dnsmessage.RCodeSuccess:
 	case dnsmessage.RCodeNameError:
@@ -160,10 +160,10 @@ func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind d
 		return verdict{uptime.DNSEmpty, "the name exists, but has no such record"}
 	}
 	text := strings.Join(lines, "\n")
-	f.result.BodyBytes = new(int64(len(text)))
-	f.excerpt([]byte(text))
-	f.expectText(ctx, []byte(text))
-	return f.met(verdict{uptime.OK, ""})
+	a.result.BodyBytes = new(int64(len(text)))
+	a.excerpt([]byte(text))
+	a.expectText(ctx, []byte(text))
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // recordText writes a record as zone files do, without name, TTL and class.

@@ -40,13 +40,13 @@ type hop struct {
 }
 
 // newHop prepares a connection to the host of a URL. elsewhere: it is not the one that the target's owner named.
-func (f *fetch) newHop(to *url.URL, elsewhere bool) *hop {
-	h := &hop{dialer: f.dialer.DialContext}
-	if version := f.target.Request.IPVersion; version != 0 {
+func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
+	h := &hop{dialer: a.dialer.DialContext}
+	if version := a.target.Request.IPVersion; version != 0 {
 		h.version = strconv.Itoa(version)
 	}
 	if s, ok := schemeOf(to.Scheme); ok && s.tls {
-		h.tls = f.tlsConfig(to, elsewhere)
+		h.tls = a.tlsConfig(to, elsewhere)
 	}
 	return h
 }

@@ -14,8 +14,8 @@ import (
 
 // exchange1 sends a request on a new connection in HTTP/1.1, and gives the answer with its body unread; or else a
 // verdict. It does what http.Transport does, without the two goroutines that it has for each connection: these, and
-// what they tell each other, are a third of a fetch's CPU.
-func (f *fetch) exchange1(ctx context.Context, hop *hop, asked *http.Request) (answer *http.Response, v verdict) {
+// what they tell each other, are a third of a probe's CPU.
+func (a *attempt) exchange1(ctx context.Context, hop *hop, asked *http.Request) (answer *http.Response, v verdict) {
 	conn, err := hop.dial1(ctx, dialAddress(asked.URL))
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)

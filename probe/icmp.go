@@ -18,10 +18,10 @@ import (
 )
 
 // askICMP sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
-func askICMP(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	hop.dialer = f.dialer.DialPing
-	defer hop.record(&f.result)
+func askICMP(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	hop.dialer = a.dialer.DialPing
+	defer hop.record(&a.result)
 	conn, err := hop.dial(hop.context(ctx), "ip", target.Hostname())
 	if err != nil {
 		return hop.noPing(ctx, err)

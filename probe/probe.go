@@ -97,17 +97,17 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 	start = time.Now() // only now, as only what keeps the probe from running after it has joined is noticed
 	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(target.Timeout), errDeadline)
 	defer cancel()
-	fetch := fetch{
+	attempt := attempt{
 		Prober: p, target: target, secrets: target.secretTexts(), start: start, lag: lag,
 		dialer: egress.Dialer{Policy: p.settings.Policy, Resolver: p.settings.Resolver},
 	}
-	verdict := fetch.run(ctx)
+	verdict := attempt.run(ctx)
 
-	result = fetch.result
+	result = attempt.result
 	result.Outcome = verdict.outcome
-	result.Error = fetch.clean(verdict.text)
+	result.Error = attempt.clean(verdict.text)
 	if result.Outcome.Failed() {
-		result.BodyExcerpt = cleanExcerpt(fetch.hide(result.BodyExcerpt))
+		result.BodyExcerpt = cleanExcerpt(attempt.hide(result.BodyExcerpt))
 	} else {
 		result.BodyExcerpt = ""
 	}

@@ -8,9 +8,9 @@ import (
 )
 
 // askTLS connects and makes the TLS handshake, which verifies the certificate.
-func askTLS(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	defer hop.record(&f.result)
+func askTLS(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	defer hop.record(&a.result)
 	plain, err := hop.dial(hop.context(ctx), "tcp", target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)

@@ -14,8 +14,8 @@ import (
 	"riverwatch/uptime"
 )
 
-// A fetch is a probe under way.
-type fetch struct {
+// An attempt is a probe under way.
+type attempt struct {
 	*Prober
 
 	target  Target
@@ -27,9 +27,9 @@ type fetch struct {
 	dialer  egress.Dialer
 }
 
-// A protocol asks a target as the scheme of its URL says, on connections that f.connect makes. There is one in each
+// A protocol asks a target as the scheme of its URL says, on connections that a.connect makes. There is one in each
 // file that is named after a scheme.
-type protocol func(ctx context.Context, f *fetch, target *url.URL) verdict
+type protocol func(ctx context.Context, a *attempt, target *url.URL) verdict
 
 func protocolOf(scheme string) protocol {
 	switch scheme {
@@ -51,8 +51,8 @@ func protocolOf(scheme string) protocol {
 	return nil
 }
 
-func (f *fetch) run(ctx context.Context) verdict {
-	target, err := url.Parse(f.target.URL)
+func (a *attempt) run(ctx context.Context) verdict {
+	target, err := url.Parse(a.target.URL)
 	if err != nil {
 		return unchecked
 	}
@@ -60,53 +60,53 @@ func (f *fetch) run(ctx context.Context) verdict {
 	if ask == nil {
 		return unchecked
 	}
-	v := ask(ctx, f, target)
+	v := ask(ctx, a, target)
 	if v.outcome.Good() {
-		f.expectCertificate()
-		f.expectInTime()
-		v = f.slow(f.met(v))
+		a.expectCertificate()
+		a.expectInTime()
+		v = a.slow(a.met(v))
 	}
-	return f.starved(v)
+	return a.starved(v)
 }
 
 // unchecked is of targets that Target.Check and NormalizeURL would have refused.
 var unchecked = verdict{uptime.Inconclusive, "the target was never checked"}
 
 // met gives the verdict of the first expectation that is not met, or else the one that is given.
-func (f *fetch) met(good verdict) verdict {
-	if f.unmet.outcome != "" {
-		return f.unmet
+func (a *attempt) met(good verdict) verdict {
+	if a.unmet.outcome != "" {
+		return a.unmet
 	}
 	return good
 }
 
 // starved takes back what a probe says of time, if this process was kept from running meanwhile: for a fifth of the
 // deadline, or for half of it where a regexp was at work, which itself keeps others from running.
-func (f *fetch) starved(v verdict) verdict {
-	bearable := f.target.Timeout / 5
+func (a *attempt) starved(v verdict) verdict {
+	bearable := a.target.Timeout / 5
 	switch {
 	case v.outcome == uptime.RegexpTimeout:
-		bearable = f.target.Timeout / 2
+		bearable = a.target.Timeout / 2
 	case v.outcome != uptime.TooSlow && !strings.HasPrefix(string(v.outcome), "timeout_"):
 		return v
 	}
-	if f.pulse.lag()-f.lag > bearable {
+	if a.pulse.lag()-a.lag > bearable {
 		return verdict{uptime.Inconclusive, "this host was too busy to tell: its processors were not free for the probe"}
 	}
 	return v
 }
 
 // clean makes a text fit to be stored and shown: without secrets, as cleanText says.
-func (f *fetch) clean(text string) string { return cleanText(f.hide(text)) }
+func (a *attempt) clean(text string) string { return cleanText(a.hide(text)) }
 
 // hide takes the secrets of a target out of a text, and the query of its URL, which may be one: some targets echo what
 // they are sent.
-func (f *fetch) hide(text string) string {
+func (a *attempt) hide(text string) string {
 	if text == "" {
 		return ""
 	}
-	text = hideQuery(text, f.target.URL)
-	for _, secret := range f.secrets {
+	text = hideQuery(text, a.target.URL)
+	for _, secret := range a.secrets {
 		text = strings.ReplaceAll(text, secret, "…")
 	}
 	return text
