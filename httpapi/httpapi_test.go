@@ -21,6 +21,7 @@ import (
 	"riverwatch/egress"
 	"riverwatch/httpapi"
 	"riverwatch/jobs"
+	"riverwatch/probe"
 )
 
 // testAPI is the real handler on a database of its own.
@@ -216,6 +217,13 @@ func TestOpenAPI(t *testing.T) {
 			"GET /api/v1/monitors/{id}/scans", "GET /api/v1/monitors/{id}/certificates", "GET /api/v1/alerts", "GET /livez", "GET /readyz",
 		}, routes)
 		require.NotContains(t, answer.raw, `"422"`, "what is not valid is answered by 400")
+	})
+
+	t.Run("NamesEveryScheme", func(t *testing.T) {
+		t.Parallel()
+		for _, scheme := range probe.Schemes() {
+			require.Regexp(t, `\b`+scheme+`\b`, document.Schemas.Schemas["MonitorCreate"].Properties["url"]["description"])
+		}
 	})
 
 	t.Run("DescribesEveryFieldWithAnExample", func(t *testing.T) {

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -301,14 +299,8 @@ func (s *Scanner) withoutUnsafe(
 	return safe, err
 }
 
-// isSafe reports whether a request may be made twice: by its method (RFC 9110, section 9.2.1), or, over TCP, because it
-// sends nothing.
-func isSafe(monitor db.Monitor) bool {
-	if strings.HasPrefix(monitor.URL, "tcp:") {
-		return ConfigOf(monitor, probe.Secrets{}).Request.Body == ""
-	}
-	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, monitor.Method)
-}
+// isSafe reports whether a monitor's request may be made twice.
+func isSafe(monitor db.Monitor) bool { return ConfigOf(monitor, probe.Secrets{}).Target().MayRepeat() }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on: at the
 // present slot, in a moment, as many chains wake together when the service was down.

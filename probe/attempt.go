@@ -27,40 +27,16 @@ type attempt struct {
 	dialer  egress.Dialer
 }
 
-// A protocol asks a target as the scheme of its URL says, on connections that a.connect makes. There is one in each
-// file that is named after a scheme.
-type protocol func(ctx context.Context, a *attempt, target *url.URL) verdict
-
-func protocolOf(scheme string) protocol {
-	switch scheme {
-	case "http", "https":
-		return askHTTP
-	case "ws", "wss":
-		return askWebSocket
-	case "grpc", "grpcs":
-		return askGRPC
-	case "tcp":
-		return askTCP
-	case "tls":
-		return askTLS
-	case "dns":
-		return askDNS
-	case "icmp":
-		return askICMP
-	}
-	return nil
-}
-
 func (a *attempt) run(ctx context.Context) verdict {
 	target, err := url.Parse(a.target.URL)
 	if err != nil {
 		return unchecked
 	}
-	ask := protocolOf(target.Scheme)
-	if ask == nil {
+	scheme, known := schemeNamed(target.Scheme)
+	if !known {
 		return unchecked
 	}
-	v := ask(ctx, a, target)
+	v := scheme.protocol.ask(ctx, a, target)
 	if v.outcome.Good() {
 		a.expectCertificate()
 		a.expectInTime()

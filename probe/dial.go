@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,13 +42,16 @@ func (h *hop) handshake(ctx context.Context, plain net.Conn) (*tls.Conn, error) 
 }
 
 // tlsConfig says how to make the handshake with the host of a URL.
-func (a *attempt) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
+func (a *attempt) tlsConfig(to *url.URL, s scheme, elsewhere bool) *tls.Config {
 	request := a.target.Request
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         to.Hostname(),
-		NextProtos:         a.nextProtocols(to.Scheme),
+		NextProtos:         s.alpn,
 		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
+	}
+	if request.HTTP2 && s.uses("http2") {
+		config.NextProtos = slices.Concat([]string{"h2"}, s.alpn)
 	}
 	if !elsewhere && request.HostOverride != "" {
 		config.ServerName = hostOf(request.HostOverride)
@@ -62,18 +66,6 @@ func (a *attempt) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
 		}
 	}
 	return config
-}
-
-func (a *attempt) nextProtocols(scheme string) []string {
-	switch {
-	case scheme == "grpcs":
-		return []string{"h2"}
-	case scheme == "https" && a.target.Request.HTTP2:
-		return []string{"h2", "http/1.1"}
-	case scheme == "tls":
-		return nil
-	}
-	return []string{"http/1.1"}
 }
 
 // rootsWith gives the roots of this host and those of a PEM text.

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,11 +17,54 @@ import (
 	"riverwatch/uptime"
 )
 
-// askDNS asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
+type dnsProtocol struct{}
+
+func (dnsProtocol) mayRepeat(Target) bool { return true } // a question changes nothing
+
+// rest gives the name and the type that a DNS server is asked for.
+func (dnsProtocol) rest(u *url.URL) (string, error) {
+	name, err := normalName(strings.TrimPrefix(u.Path, "/"))
+	if err != nil {
+		return "", inputError("url_path", "the path must be the name to ask for, such as dns://9.9.9.9/example.com?type=A")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	kind := strings.ToUpper(cmp.Or(strings.Join(query["type"], ","), "A")) // twice makes one that is not known
+	_, known := dnsTypeOf(kind)
+	delete(query, "type")
+	if err != nil || !known || len(query) > 0 {
+		return "", inputError("url_query", "the query must be ?type= with A, AAAA, CNAME, MX, NS, PTR, SOA, SRV or TXT")
+	}
+	return "/" + strings.TrimSuffix(name, ".") + "?type=" + kind, nil
+}
+
+func dnsTypeOf(name string) (dnsmessage.Type, bool) {
+	switch name {
+	case "A":
+		return dnsmessage.TypeA, true
+	case "AAAA":
+		return dnsmessage.TypeAAAA, true
+	case "CNAME":
+		return dnsmessage.TypeCNAME, true
+	case "MX":
+		return dnsmessage.TypeMX, true
+	case "NS":
+		return dnsmessage.TypeNS, true
+	case "PTR":
+		return dnsmessage.TypePTR, true
+	case "SOA":
+		return dnsmessage.TypeSOA, true
+	case "SRV":
+		return dnsmessage.TypeSRV, true
+	case "TXT":
+		return dnsmessage.TypeTXT, true
+	}
+	return 0, false
+}
+
+// ask asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
 // what the regexp is matched against.
-func askDNS(ctx context.Context, a *attempt, target *url.URL) verdict {
+func (dnsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
-	hop.dialer = a.dialer.DialDNS
 	defer hop.record(&a.result)
 	question, err := questionOf(target)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,10 +23,25 @@ const (
 	grpcPrefixBytes = 5 // a flag and the length
 )
 
-// askGRPC asks the standard health service (grpc.health.v1) of a gRPC server for the service in the URL's path, or for
+type grpcProtocol struct{}
+
+func (grpcProtocol) mayRepeat(Target) bool { return true } // a health check changes nothing
+
+var grpcService = regexp.MustCompile(`^/[A-Za-z0-9._/-]{1,200}$`)
+
+// rest gives the service to ask for, if there is one.
+func (grpcProtocol) rest(u *url.URL) (string, error) {
+	service, err := onlyPath(u)
+	if err != nil || service == "" || grpcService.MatchString(service) {
+		return service, err
+	}
+	return "", inputError("url_path", "the path must be the name of a gRPC service")
+}
+
+// ask asks the standard health service (grpc.health.v1) of a gRPC server for the service in the URL's path, or for
 // the whole server. The messages have one field each, so that no gRPC library is needed, which would dial, retry and
 // resolve by itself.
-func askGRPC(ctx context.Context, a *attempt, target *url.URL) verdict {
+func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
 	ctx = hop.context(ctx)

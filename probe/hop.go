@@ -45,8 +45,12 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 	if version := a.target.Request.IPVersion; version != 0 {
 		h.version = strconv.Itoa(version)
 	}
-	if s, ok := schemeOf(to.Scheme); ok && s.tls {
-		h.tls = a.tlsConfig(to, elsewhere)
+	s, _ := schemeNamed(to.Scheme)
+	if s.nameserver {
+		h.dialer = a.dialer.DialDNS
+	}
+	if s.tls {
+		h.tls = a.tlsConfig(to, s, elsewhere)
 	}
 	return h
 }

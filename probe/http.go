@@ -21,8 +21,14 @@ type visit struct {
 	elsewhere   bool // the redirects have left the first origin: nothing goes there that was meant for it
 }
 
-// askHTTP goes from hop to hop, until there is a verdict.
-func askHTTP(ctx context.Context, a *attempt, _ *url.URL) verdict {
+type httpProtocol struct{}
+
+func (httpProtocol) mayRepeat(target Target) bool { return isSafe(target.Method) }
+
+func (httpProtocol) rest(u *url.URL) (string, error) { return pathAndQuery(u), nil }
+
+// ask goes from hop to hop, until there is a verdict.
+func (httpProtocol) ask(ctx context.Context, a *attempt, _ *url.URL) verdict {
 	next := &visit{method: a.target.Method, url: a.target.URL}
 	seen := map[visit]bool{*next: true}
 	for {
@@ -158,8 +164,8 @@ func (a *attempt) setHeaders(asked *http.Request, elsewhere bool) {
 
 func dialAddress(u *url.URL) string {
 	port := ""
-	if s, ok := schemeOf(u.Scheme); ok {
-		port = strconv.Itoa(int(s.defaultPort))
+	if s, known := schemeNamed(u.Scheme); known {
+		port = strconv.Itoa(int(s.port))
 	}
 	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 }

@@ -17,8 +17,14 @@ import (
 	"riverwatch/uptime"
 )
 
-// askICMP sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
-func askICMP(ctx context.Context, a *attempt, target *url.URL) verdict {
+type icmpProtocol struct{}
+
+func (icmpProtocol) mayRepeat(Target) bool { return true } // an echo changes nothing
+
+func (icmpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
+
+// ask sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
+func (icmpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	hop.dialer = a.dialer.DialPing
 	defer hop.record(&a.result)

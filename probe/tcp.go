@@ -18,8 +18,14 @@ const (
 	talkPause    = 20 * time.Millisecond // a silence after which what has come is matched
 )
 
-// askTCP connects, sends the request's body if there is one, and waits until what comes back matches the regexp.
-func askTCP(ctx context.Context, a *attempt, target *url.URL) verdict {
+type tcpProtocol struct{}
+
+func (tcpProtocol) mayRepeat(target Target) bool { return target.Request.Body == "" }
+
+func (tcpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
+
+// ask connects, sends the request's body if there is one, and waits until what comes back matches the regexp.
+func (tcpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
 	conn, err := hop.dial(hop.context(ctx), "tcp", target.Host)

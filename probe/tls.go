@@ -7,8 +7,14 @@ import (
 	"riverwatch/uptime"
 )
 
-// askTLS connects and makes the TLS handshake, which verifies the certificate.
-func askTLS(ctx context.Context, a *attempt, target *url.URL) verdict {
+type tlsProtocol struct{}
+
+func (tlsProtocol) mayRepeat(Target) bool { return true } // a handshake changes nothing
+
+func (tlsProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
+
+// ask connects and makes the TLS handshake, which verifies the certificate.
+func (tlsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
 	plain, err := hop.dial(hop.context(ctx), "tcp", target.Host)

@@ -14,8 +14,14 @@ import (
 	"riverwatch/uptime"
 )
 
-// askWebSocket makes the opening handshake of a WebSocket (RFC 6455, section 4), and hangs up.
-func askWebSocket(ctx context.Context, a *attempt, target *url.URL) verdict {
+type webSocketProtocol struct{}
+
+func (webSocketProtocol) mayRepeat(Target) bool { return true } // nothing is sent once the protocol is agreed on
+
+func (webSocketProtocol) rest(u *url.URL) (string, error) { return pathAndQuery(u), nil }
+
+// ask makes the opening handshake of a WebSocket (RFC 6455, section 4), and hangs up.
+func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
 	ctx = hop.context(ctx)

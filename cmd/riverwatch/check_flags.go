@@ -127,7 +127,7 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) p
 	}
 	if f.method == "" {
 		target.Method = http.MethodGet
-		if f.data != "" && (normal == "" || strings.HasPrefix(normal, "http")) {
+		if f.data != "" && probe.Uses(normal, "method") {
 			target.Method = http.MethodPost
 		}
 	}
