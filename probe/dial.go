@@ -6,17 +6,20 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
 // dial connects to a host, as egress permits it.
 func (h *hop) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	start := time.Now()
-	conn, err := h.dialer(ctx, network+h.version, address)
+	conn, err := h.dialer(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { h.startDNS() },
+		DNSDone:  func(info httptrace.DNSDoneInfo) { h.endDNS(info.Err) },
+	}), network+h.version, address)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +42,21 @@ func (h *hop) handshake(ctx context.Context, plain net.Conn) (*tls.Conn, error) 
 	h.secured(start)
 	h.showed(conn.ConnectionState().PeerCertificates[0])
 	return conn, nil
+}
+
+// open connects to a host, and makes the TLS handshake if the hop is to have one.
+func (h *hop) open(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := h.dial(ctx, "tcp", address)
+	if err != nil || h.tls == nil {
+		return conn, err
+	}
+	return h.handshake(ctx, conn)
+}
+
+// agreedOnHTTP2 reports whether a TLS handshake has agreed on HTTP/2.
+func agreedOnHTTP2(conn net.Conn) bool {
+	secured, ok := conn.(*tls.Conn)
+	return ok && secured.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // tlsConfig says how to make the handshake with the host of a URL.
@@ -84,57 +102,4 @@ func hostOf(hostport string) string {
 		return host
 	}
 	return strings.Trim(hostport, "[]")
-}
-
-// dialPlain is for net/http, which then speaks HTTP.
-func dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
-	conn, err := hopOf(ctx).dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return newPatientConn(conn), nil
-}
-
-// dialTLS is dialPlain with a TLS handshake.
-func dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
-	hop := hopOf(ctx)
-	plain, err := hop.dial(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := hop.handshake(ctx, plain)
-	if err != nil {
-		return nil, err
-	}
-	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		return conn, nil // net/http looks for the protocol in it, and in HTTP/2 both sides may speak first
-	}
-	return newPatientConn(conn), nil
-}
-
-// A patientConn reads nothing until something was written. Targets that speak first (SSH, SMTP) or hang up at once
-// would otherwise race with our request, and net/http has another error for each order, and for some a line in our log.
-type patientConn struct {
-	net.Conn
-	wrote     chan struct{}
-	wroteOnce sync.Once
-}
-
-func newPatientConn(conn net.Conn) *patientConn {
-	return &patientConn{Conn: conn, wrote: make(chan struct{})}
-}
-
-func (c *patientConn) Read(b []byte) (int, error) {
-	<-c.wrote
-	return c.Conn.Read(b)
-}
-
-func (c *patientConn) Write(b []byte) (int, error) {
-	c.wroteOnce.Do(func() { close(c.wrote) })
-	return c.Conn.Write(b)
-}
-
-func (c *patientConn) Close() error {
-	c.wroteOnce.Do(func() { close(c.wrote) })
-	return c.Conn.Close()
 }

@@ -70,9 +70,9 @@ func (dnsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict
 	if err != nil {
 		return unchecked
 	}
-	answer, v := a.ask(hop.context(ctx), hop, "udp", dialAddress(target), question)
+	answer, v := a.ask(ctx, hop, "udp", dialAddress(target), question)
 	if v.outcome == "" && answer.Truncated {
-		answer, v = a.ask(hop.context(ctx), hop, "tcp", dialAddress(target), question)
+		answer, v = a.ask(ctx, hop, "tcp", dialAddress(target), question)
 	}
 	if v.outcome != "" {
 		return v

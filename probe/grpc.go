@@ -44,11 +44,9 @@ func (grpcProtocol) rest(u *url.URL) (string, error) {
 func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
-	ctx = hop.context(ctx)
 	location := url.URL{Scheme: "http", Host: target.Host, Path: grpcHealthPath}
-	transport := a.h2c
-	if target.Scheme == "grpcs" {
-		location.Scheme, transport = "https", a.http2
+	if hop.tls != nil {
+		location.Scheme = "https"
 	}
 	body := bytes.NewReader(grpcRequest(strings.TrimPrefix(target.Path, "/")))
 	asked, err := http.NewRequestWithContext(ctx, http.MethodPost, location.String(), body)
@@ -58,7 +56,7 @@ func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 	a.setHeaders(asked, false)
 	asked.Header.Set("Content-Type", "application/grpc")
 	asked.Header.Set("Te", "trailers")
-	answer, v := a.exchange(ctx, hop, transport, asked)
+	answer, v := a.exchange(ctx, hop, asked, true)
 	if answer == nil {
 		return v
 	}

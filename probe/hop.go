@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -53,23 +52,6 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 		h.tls = a.tlsConfig(to, s, elsewhere)
 	}
 	return h
-}
-
-type hopKey struct{}
-
-// hopOf gives the hop that a context of net/http belongs to.
-func hopOf(ctx context.Context) *hop {
-	return ctx.Value(hopKey{}).(*hop) //nolint:forcetypeassert // a hop puts itself there
-}
-
-func (h *hop) context(ctx context.Context) context.Context {
-	trace := &httptrace.ClientTrace{
-		DNSStart:             func(httptrace.DNSStartInfo) { h.startDNS() },
-		DNSDone:              func(info httptrace.DNSDoneInfo) { h.endDNS(info.Err) },
-		WroteRequest:         func(httptrace.WroteRequestInfo) { h.mark(&h.requested) },
-		GotFirstResponseByte: func() { h.mark(&h.firstByteAt) },
-	}
-	return httptrace.WithClientTrace(context.WithValue(ctx, hopKey{}, h), trace)
 }
 
 func (h *hop) enter(next stage) {

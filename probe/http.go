@@ -3,7 +3,6 @@ package probe
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -51,7 +50,7 @@ func (a *attempt) visit(ctx context.Context, this visit) (*visit, verdict) {
 	}
 	hop := a.newHop(asked.URL, this.elsewhere)
 	defer hop.record(&a.result)
-	answer, v := a.exchange(hop.context(ctx), hop, a.transport(asked.URL.Scheme), asked)
+	answer, v := a.exchange(ctx, hop, asked, a.target.Request.HTTP2)
 	if answer == nil {
 		return nil, v
 	}
@@ -59,47 +58,19 @@ func (a *attempt) visit(ctx context.Context, this visit) (*visit, verdict) {
 	return a.receive(ctx, hop, this, answer)
 }
 
-// exchange sends a request on a new connection, without a transport in HTTP/1.1, and gives the answer with its body
-// unread; or else a verdict.
+// exchange sends a request on a new connection, and gives the answer with its body unread; or else a verdict. With TLS
+// the handshake has agreed on the version of HTTP; without it HTTP/2 is spoken if the target is known to understand it.
 func (a *attempt) exchange(
-	ctx context.Context, hop *hop, transport *http.Transport, asked *http.Request,
+	ctx context.Context, hop *hop, asked *http.Request, knowsHTTP2 bool,
 ) (answer *http.Response, v verdict) {
-	if transport == nil {
-		return a.exchange1(ctx, hop, asked)
-	}
-	conn, err := transport.NewClientConn(ctx, asked.URL.Scheme, dialAddress(asked.URL))
-	if err != nil {
-		return nil, hop.connectVerdict(ctx, err)
-	}
-	hop.enter(inHeader)
-	hop.mark(&hop.sent)
-	answer, err = conn.RoundTrip(asked.WithContext(ctx))
-	if err != nil {
-		_ = conn.Close()
-		return nil, headerVerdict(ctx, err)
-	}
-	answer.Body = &wholeBody{answer.Body, conn}
-	return answer, verdict{}
-}
-
-// A wholeBody is closed with its connection.
-type wholeBody struct {
-	io.ReadCloser
-
-	conn *http.ClientConn
-}
-
-func (b *wholeBody) Close() error { return errors.Join(b.conn.Close(), b.ReadCloser.Close()) }
-
-// transport gives what to speak with; nil: HTTP/1.1.
-func (a *attempt) transport(scheme string) *http.Transport {
+	conn, err := hop.open(ctx, dialAddress(asked.URL))
 	switch {
-	case !a.target.Request.HTTP2:
-		return nil
-	case scheme == "http":
-		return a.h2c
+	case err != nil:
+		return nil, hop.connectVerdict(ctx, err)
+	case agreedOnHTTP2(conn), hop.tls == nil && knowsHTTP2:
+		return exchange2(ctx, hop, conn, asked)
 	}
-	return a.http2
+	return exchange1(ctx, hop, conn, asked)
 }
 
 // receive follows a redirect, and judges any other answer.

@@ -28,7 +28,7 @@ func (icmpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 	hop := a.newHop(target, false)
 	hop.dialer = a.dialer.DialPing
 	defer hop.record(&a.result)
-	conn, err := hop.dial(hop.context(ctx), "ip", target.Hostname())
+	conn, err := hop.dial(ctx, "ip", target.Hostname())
 	if err != nil {
 		return hop.noPing(ctx, err)
 	}

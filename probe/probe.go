@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"time"
@@ -34,8 +33,6 @@ type Settings struct {
 type Prober struct {
 	settings  Settings
 	userAgent string
-	http2     *http.Transport // offers HTTP/2 in the TLS handshake, and speaks HTTP/1.1 with who does not take it
-	h2c       *http.Transport // speaks HTTP/2 without TLS, and nothing else
 	matcher   *matcher
 	pulse     *pulse
 	logger    *slog.Logger
@@ -51,23 +48,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		logger:    logger,
 	}
 	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)
-	p.http2, p.h2c = newTransport(), newTransport()
-	p.http2.Protocols.SetHTTP1(true)
-	p.http2.Protocols.SetHTTP2(true)
-	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	return p
-}
-
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  nil, // a proxy of the environment would be dialled, and checked, in the target's place
-		DialContext:            dialPlain,
-		DialTLSContext:         dialTLS,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		WriteBufferSize:        1 << 10, // a request without a body is small, and buffers are most of what a probe allocates
-		Protocols:              new(http.Protocols),
-	}
 }
 
 func userAgent(contact string) string {

@@ -143,6 +143,9 @@ func TestGRPC(t *testing.T) {
 	require.Equal(t, uptime.BodyIncomplete, probeURL(t, hostile.As("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
 	require.Equal(t, uptime.TLSUntrusted, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t))).Outcome)
 	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("grpc", hostile.Refused(t))).Outcome)
+	declines := probeURL(t, hostile.As("grpcs", hostile.UntrustedTLS(t)), overHTTP2)
+	require.Equal(t, uptime.HTTPMalformed, declines.Outcome)
+	require.Equal(t, "HTTP/1.1", declines.HTTPVersion)
 }
 
 func TestDNSServers(t *testing.T) {

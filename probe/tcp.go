@@ -28,7 +28,7 @@ func (tcpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
 func (tcpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
-	conn, err := hop.dial(hop.context(ctx), "tcp", target.Host)
+	conn, err := hop.dial(ctx, "tcp", target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

@@ -17,11 +17,7 @@ func (tlsProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
 func (tlsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
-	plain, err := hop.dial(hop.context(ctx), "tcp", target.Host)
-	if err != nil {
-		return hop.connectVerdict(ctx, err)
-	}
-	conn, err := hop.handshake(ctx, plain)
+	conn, err := hop.open(ctx, target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

@@ -192,12 +192,10 @@ func headerVerdict(ctx context.Context, err error) verdict {
 	return verdict{uptime.HTTPMalformed, "the answer is not valid HTTP: " + innermost(err).Error()}
 }
 
-// tooLarge goes by the text, because net/http has no error value for it.
+// tooLarge goes by the text of HTTP/2, because net/http has no error value for it.
 func tooLarge(err error) bool {
 	return errors.Is(err, errHeadersTooLarge) || slices.ContainsFunc([]string{
-		"response headers exceeded",                           // HTTP/1.1
-		"response header list larger than advertised limit",   // HTTP/2
-		"header list too large", "too many 1xx informational", // HTTP/2
+		"response header list larger than advertised limit", "header list too large", "too many 1xx informational",
 	}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 

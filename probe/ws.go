@@ -24,7 +24,6 @@ func (webSocketProtocol) rest(u *url.URL) (string, error) { return pathAndQuery(
 func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
-	ctx = hop.context(ctx)
 	location := *target
 	location.Scheme = strings.Replace(target.Scheme, "ws", "http", 1)
 	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, location.String(), http.NoBody)
@@ -39,7 +38,7 @@ func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) v
 	} {
 		asked.Header.Set(name, value)
 	}
-	answer, v := a.exchange(ctx, hop, nil, asked)
+	answer, v := a.exchange(ctx, hop, asked, false)
 	if answer == nil {
 		return v
 	}
