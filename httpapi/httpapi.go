@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"riverwatch/egress"
 	"riverwatch/monitors"
-	"riverwatch/probe"
 	"riverwatch/queue"
 )
 
@@ -36,9 +36,9 @@ const (
 // Config is what the API works with.
 type Config struct {
 	Pool    *pgxpool.Pool
-	Queue   queue.Queue  // inserts jobs
-	Policy  probe.Policy // which targets a monitor may have
-	Version string       // of the program, for the OpenAPI document
+	Queue   queue.Queue   // inserts jobs
+	Policy  egress.Policy // which targets a monitor may have
+	Version string        // of the program, for the OpenAPI document
 	Now     func() time.Time
 	Logger  *slog.Logger
 	Traces  trace.TracerProvider // nil: none

@@ -18,6 +18,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/httpapi"
 	"riverwatch/probe"
 	"riverwatch/queue"
@@ -67,12 +68,12 @@ func newTestAPIOn(t *testing.T, pool *pgxpool.Pool, allow ...string) *testAPI {
 	return a
 }
 
-func policy(allow ...string) probe.Policy {
+func policy(allow ...string) egress.Policy {
 	var prefixes []netip.Prefix
 	for _, prefix := range allow {
 		prefixes = append(prefixes, netip.MustParsePrefix(prefix))
 	}
-	return probe.Policy{Allow: prefixes}
+	return egress.Policy{Allow: prefixes}
 }
 
 // answer is what came back, its body decoded.
@@ -216,6 +217,13 @@ func TestOpenAPI(t *testing.T) {
 			"GET /api/v1/monitors/{id}/scans", "GET /api/v1/monitors/{id}/certificates", "GET /api/v1/alerts", "GET /livez", "GET /readyz",
 		}, routes)
 		require.NotContains(t, answer.raw, `"422"`, "what is not valid is answered by 400")
+	})
+
+	t.Run("NamesEveryScheme", func(t *testing.T) {
+		t.Parallel()
+		for _, scheme := range probe.Schemes() {
+			require.Regexp(t, `\b`+scheme+`\b`, document.Schemas.Schemas["MonitorCreate"].Properties["url"]["description"])
+		}
 	})
 
 	t.Run("DescribesEveryFieldWithAnExample", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -294,6 +295,8 @@ func TestSecretsStaySecret(t *testing.T) {
 	require.NotEmpty(t, first.Header.Get("Authorization"))
 	require.Len(t, first.TLS.PeerCertificates, 1)
 	require.Contains(t, strings.Join(answers, "\n"), "you said", "the excerpt is shown")
+	sent := base64.StdEncoding.EncodeToString([]byte("me:" + canary + "-password"))
+	require.Contains(t, strings.Join(answers, "\n"), "[Basic …]", "an echo of it is hidden as it was sent")
 
 	for place, text := range map[string]string{
 		"answers":  strings.Join(answers, "\n"),
@@ -303,6 +306,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		"monitors": a.dump(`SELECT string_agg(m::text, E'\n') FROM monitors AS m`),
 	} {
 		require.NotContains(t, text, canary, place)
+		require.NotContains(t, text, sent, place)
 		require.NotContains(t, text, "PRIVATE KEY", place)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
@@ -79,7 +80,7 @@ func TestDNSLost(t *testing.T) {
 	t.Parallel()
 	dns, server := newNameserver(t), newTarget(t)
 	prober := probe.NewProber(probe.Settings{
-		Policy:   probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Policy:   egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Resolver: netip.MustParseAddrPort(dns.conn.LocalAddr().String()),
 	}, discard)
 	p := newProcessOf(t, jobs.Config{

@@ -25,6 +25,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
@@ -135,7 +136,7 @@ func playWorker(t *testing.T) {
 	var start [3]byte
 	_, err := io.ReadFull(os.Stdin, start[:]) // when its network is there
 	require.NoError(t, err)
-	prober := probe.NewProber(probe.Settings{Policy: probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
+	prober := probe.NewProber(probe.Settings{Policy: egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
 	worker, err := jobs.NewWorker(jobs.Config{
 		Pool: dbtest.Open(t, *database), Name: *name, Prober: prober, Sentinels: split(*sentinels), SoftStop: time.Second,
 		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000}, Now: time.Now,

@@ -23,6 +23,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
@@ -58,7 +59,7 @@ type process struct {
 func newProcess(t *testing.T) *process {
 	t.Helper()
 	return newProcessOn(t, dbtest.New(t),
-		probe.NewProber(probe.Settings{Policy: probe.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, discard),
+		probe.NewProber(probe.Settings{Policy: egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}, discard),
 		jobs.Limits{Probes: 1000, ProbesPerHost: 1000})
 }
 

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -222,7 +220,7 @@ func (w *roundWorker) load(
 		case err != nil:
 			w.logger.ErrorContext(ctx, "monitor cannot be read", slog.Int64("monitor_id", row.ID), slog.Any("error", err))
 			missed[uptime.InternalError] = append(missed[uptime.InternalError], row.ID)
-		case again(job) && !isSafe(monitor):
+		case again(job) && !monitor.Target().MayRepeat():
 			missed[whyAgain(job)] = append(missed[whyAgain(job)], row.ID)
 		default:
 			watched = append(watched, monitor)
@@ -233,15 +231,6 @@ func (w *roundWorker) load(
 		err = errors.Join(err, gap.DeclareFor(ctx, queries, w.now(), ids...))
 	}
 	return watched, err
-}
-
-// isSafe reports whether a request may be made twice: by its method (RFC 9110, section 9.2.1), or, over TCP, because it
-// sends nothing.
-func isSafe(monitor monitors.Monitor) bool {
-	if strings.HasPrefix(monitor.URL, "tcp:") {
-		return monitor.Request.Body == ""
-	}
-	return slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, monitor.Method)
 }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on.

@@ -43,8 +43,7 @@ type checker struct {
 // checked then as that of an https URL. It gives everything that is wrong.
 func (t Target) Check() []FieldError {
 	c := checker{Target: t}
-	name, _, _ := strings.Cut(cmp.Or(t.URL, "https://"), "://")
-	c.scheme, _ = schemeOf(name)
+	c.scheme, _ = schemeOf(cmp.Or(t.URL, "https://"))
 	for _, check := range []func(){
 		c.checkTexts, c.checkUse, c.checkBasics, c.checkHeaders, c.checkAuth, c.checkConnection, c.checkTLS, c.checkRegexps,
 		c.checkBodyless, c.checkHeaderRegexps, c.checkJSON, c.checkTimes,
@@ -103,58 +102,44 @@ func maxBytesOf(field string) int {
 	return maxTextBytes
 }
 
-// A use is a field that not every scheme has a use for.
-type use struct {
-	field  string
-	set    bool
-	usable bool
-	where  string
-}
-
 // checkUse refuses what the scheme of the URL has no use for, lest somebody trust in it.
 func (c *checker) checkUse() {
-	for _, use := range append(c.requestUses(), c.expectationUses()...) {
-		if use.set && !use.usable {
-			c.refuse(use.field, inputError("field_not_for_scheme", "is for %s alone", use.where))
+	for _, field := range c.special() {
+		if field.set && !c.scheme.uses(field.name) {
+			where := schemesWhere(func(s scheme) bool { return s.uses(field.name) })
+			c.refuse(field.name, inputError("field_not_for_scheme", "is for %s alone", enumerate(where, "and")))
 		}
 	}
 }
 
-const (
-	whereHTTP    = "http and https"
-	whereHeaders = "http, https, ws, wss, grpc and grpcs"
-	whereTLS     = "https, wss, tls and grpcs"
-)
-
-func (c *checker) requestUses() []use {
-	r, s := c.Request, c.Secrets
-	byTLS := c.scheme.tls || c.scheme.http // http may redirect to https
-	return []use{
-		{"method", c.Method != "" && c.Method != http.MethodGet, c.scheme.http, whereHTTP},
-		{"body", r.Body != "", c.scheme.http || c.scheme.talks, "http, https and tcp"},
-		{"headers", len(r.Headers)+len(s.Headers) > 0, c.scheme.headers, whereHeaders},
-		{"basic_username", r.BasicUsername+s.BasicPassword != "", c.scheme.headers, whereHeaders},
-		{"bearer_token", s.BearerToken != "", c.scheme.headers, whereHeaders},
-		{"user_agent", r.UserAgent != "", c.scheme.headers, whereHeaders},
-		{"host_override", r.HostOverride != "", c.scheme.headers || c.scheme.tls, whereHeaders + ", and tls"},
-		{"http2", r.HTTP2, c.scheme.http, whereHTTP},
-		{"tls_skip_verify", r.TLSSkipVerify, byTLS, whereTLS},
-		{"ca_pem", r.CAPEM != "", byTLS, whereTLS},
-		{"client_certificate_pem", r.ClientCertPEM+s.ClientKeyPEM != "", c.scheme.tls, whereTLS},
-	}
+// A specialField is one that not every scheme has a use for.
+type specialField struct {
+	name string
+	set  bool
 }
 
-func (c *checker) expectationUses() []use {
-	e := c.Expectations
+func (c *checker) special() []specialField {
+	r, s, e := c.Request, c.Secrets, c.Expectations
 	plain := len(c.AcceptedStatuses) == 0 || slices.Equal(c.AcceptedStatuses, []string{"200-299"})
-	return []use{
-		{"accepted_statuses", !plain, c.scheme.http, whereHTTP},
-		{"regexp", c.Regexp != "", c.scheme.http || c.scheme.talks || c.scheme.dns, "http, https, tcp and dns"},
-		{"regexp_invert", c.RegexpInvert && c.Regexp != "", c.scheme.http || c.scheme.dns, "http, https and dns"},
-		{"regexps", len(e.Regexps) > 0, c.scheme.http || c.scheme.dns, "http, https and dns"},
-		{"header_regexps", len(e.HeaderRegexps) > 0, c.scheme.http, whereHTTP},
-		{"json", len(e.JSON) > 0, c.scheme.http, whereHTTP},
-		{"certificate_days", e.CertificateDays > 0, c.scheme.tls || c.scheme.http, whereTLS},
+	return []specialField{
+		{"method", c.Method != "" && c.Method != http.MethodGet},
+		{"body", r.Body != ""},
+		{"headers", len(r.Headers)+len(s.Headers) > 0},
+		{"basic_username", c.hasBasicAuth()},
+		{"bearer_token", s.BearerToken != ""},
+		{"user_agent", r.UserAgent != ""},
+		{"host_override", r.HostOverride != ""},
+		{"http2", r.HTTP2},
+		{"tls_skip_verify", r.TLSSkipVerify},
+		{"ca_pem", r.CAPEM != ""},
+		{"client_certificate_pem", r.ClientCertPEM+s.ClientKeyPEM != ""},
+		{"accepted_statuses", !plain},
+		{"regexp", c.Regexp != ""},
+		{"regexp_invert", c.RegexpInvert && c.Regexp != ""},
+		{"regexps", len(e.Regexps) > 0},
+		{"header_regexps", len(e.HeaderRegexps) > 0},
+		{"json", len(e.JSON) > 0},
+		{"certificate_days", e.CertificateDays > 0},
 	}
 }
 
@@ -169,8 +154,7 @@ func (c *checker) checkBasics() {
 	}
 	c.refuse("accepted_statuses", CheckStatuses(c.AcceptedStatuses))
 	c.within("max_redirects", c.MaxRedirects, 0, maxRedirects)
-	bodiless := []string{"", http.MethodGet, http.MethodHead, http.MethodOptions}
-	if c.scheme.http && c.Request.Body != "" && slices.Contains(bodiless, c.Method) {
+	if c.scheme.uses("method") && c.Request.Body != "" && (c.Method == "" || isSafe(c.Method)) {
 		c.refuse("body", inputError("body_not_allowed", "goes with POST, PUT, PATCH and DELETE alone"))
 	}
 }
@@ -194,7 +178,7 @@ func (c *checker) checkHeaders() {
 
 func (c *checker) checkAuth() {
 	r, s := c.Request, c.Secrets
-	basic, bearer := r.BasicUsername+s.BasicPassword != "", s.BearerToken != ""
+	basic, bearer := c.hasBasicAuth(), s.BearerToken != ""
 	conflict := inputError("auth_conflict",
 		"only one of basic_username, bearer_token and the header Authorization may be set")
 	switch {
@@ -249,7 +233,7 @@ func (c *checker) checkConnection() {
 
 func isNormalHost(u *url.URL) bool {
 	host, hostErr := normalHost(u)
-	_, portErr := normalPort(u, scheme{defaultPort: 80}) // one that need not be there
+	_, portErr := normalPort(u, scheme{port: 80}) // one that need not be there
 	return hostErr == nil && portErr == nil && host == u.Hostname()
 }
 

@@ -6,77 +6,70 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/netip"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 )
 
-// maxDials bounds the connections of one probe, over all addresses of all hops: a target must not make us its flood.
-const maxDials = 8
-
-var errTooManyDials = errors.New("the probe has used up its connections")
-
-// guard decides on each address that the dialer is about to connect to. It alone protects: it comes after DNS, so that
-// no name, however resolved, and no redirect leads to an address that the policy refuses.
-func (p *Prober) guard(ctx context.Context, network, address string, _ syscall.RawConn) error {
-	hop := hopOf(ctx)
-	addr, err := netip.ParseAddrPort(address)
-	if err != nil || !slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, network) {
-		return errRefused
-	}
-	if err := hop.allow(addr); err != nil {
-		return err
-	}
-	if hop.dials.Add(1) > maxDials {
-		return errTooManyDials
-	}
-	return nil
-}
-
-// connect connects to the first address of a host that can be connected to. network is "tcp" or "udp".
-func (p *Prober) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	hop := hopOf(ctx)
-	dialer := p.dialer
-	dialer.Resolver = p.newResolver(&hop.heard)
+// dial connects to a host, as egress permits it.
+func (h *hop) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	start := time.Now()
-	conn, err := dialer.DialContext(ctx, network+hop.version, address)
+	conn, err := h.dialer(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { h.startDNS() },
+		DNSDone:  func(info httptrace.DNSDoneInfo) { h.endDNS(info.Err) },
+	}), network+h.version, address)
 	if err != nil {
-		return nil, hop.dialError(err)
+		return nil, err
 	}
-	hop.connected(start, conn.RemoteAddr())
+	h.connected(start, conn.RemoteAddr())
 	return conn, nil
 }
 
-// secure makes the TLS handshake, and closes the connection if that fails.
-func secure(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
-	hop := hopOf(ctx)
-	hop.enter(inTLS)
+// handshake makes the TLS handshake, and closes the connection if that fails.
+func (h *hop) handshake(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
+	h.enter(inTLS)
 	start := time.Now()
-	conn := tls.Client(plain, hop.tls)
+	conn := tls.Client(plain, h.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		if invalid, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-			hop.showed(invalid.UnverifiedCertificates[0])
+			h.showed(invalid.UnverifiedCertificates[0])
 		}
 		_ = plain.Close()
 		return nil, err
 	}
-	hop.secured(start)
-	hop.showed(conn.ConnectionState().PeerCertificates[0])
+	h.secured(start)
+	h.showed(conn.ConnectionState().PeerCertificates[0])
 	return conn, nil
 }
 
+// open connects to a host, and makes the TLS handshake if the hop is to have one.
+func (h *hop) open(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := h.dial(ctx, "tcp", address)
+	if err != nil || h.tls == nil {
+		return conn, err
+	}
+	return h.handshake(ctx, conn)
+}
+
+// agreedOnHTTP2 reports whether a TLS handshake has agreed on HTTP/2.
+func agreedOnHTTP2(conn net.Conn) bool {
+	secured, ok := conn.(*tls.Conn)
+	return ok && secured.ConnectionState().NegotiatedProtocol == "h2"
+}
+
 // tlsConfig says how to make the handshake with the host of a URL.
-func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
-	request := f.target.Request
+func (a *attempt) tlsConfig(to *url.URL, s scheme, elsewhere bool) *tls.Config {
+	request := a.target.Request
 	config := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         to.Hostname(),
-		NextProtos:         f.nextProtocols(to.Scheme),
+		NextProtos:         s.alpn,
 		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
+	}
+	if request.HTTP2 && s.uses("http2") {
+		config.NextProtos = slices.Concat([]string{"h2"}, s.alpn)
 	}
 	if !elsewhere && request.HostOverride != "" {
 		config.ServerName = hostOf(request.HostOverride)
@@ -85,24 +78,12 @@ func (f *fetch) tlsConfig(to *url.URL, elsewhere bool) *tls.Config {
 		config.RootCAs = rootsWith(request.CAPEM)
 	}
 	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
-		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(f.target.Secrets.ClientKeyPEM))
+		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
 		if err == nil { // Target.Check has seen to it
 			config.Certificates = []tls.Certificate{certificate}
 		}
 	}
 	return config
-}
-
-func (f *fetch) nextProtocols(scheme string) []string {
-	switch {
-	case scheme == "grpcs":
-		return []string{"h2"}
-	case scheme == "https" && f.target.Request.HTTP2:
-		return []string{"h2", "http/1.1"}
-	case scheme == "tls":
-		return nil
-	}
-	return []string{"http/1.1"}
 }
 
 // rootsWith gives the roots of this host and those of a PEM text.
@@ -121,56 +102,4 @@ func hostOf(hostport string) string {
 		return host
 	}
 	return strings.Trim(hostport, "[]")
-}
-
-// dialPlain is for net/http, which then speaks HTTP.
-func (p *Prober) dialPlain(ctx context.Context, _, address string) (net.Conn, error) {
-	conn, err := p.connect(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	return newPatientConn(conn), nil
-}
-
-// dialTLS is dialPlain with a TLS handshake.
-func (p *Prober) dialTLS(ctx context.Context, _, address string) (net.Conn, error) {
-	plain, err := p.connect(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := secure(ctx, plain)
-	if err != nil {
-		return nil, err
-	}
-	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		return conn, nil // net/http looks for the protocol in it, and in HTTP/2 both sides may speak first
-	}
-	return newPatientConn(conn), nil
-}
-
-// A patientConn reads nothing until something was written. Targets that speak first (SSH, SMTP) or hang up at once
-// would otherwise race with our request, and net/http has another error for each order, and for some a line in our log.
-type patientConn struct {
-	net.Conn
-	wrote     chan struct{}
-	wroteOnce sync.Once
-}
-
-func newPatientConn(conn net.Conn) *patientConn {
-	return &patientConn{Conn: conn, wrote: make(chan struct{})}
-}
-
-func (c *patientConn) Read(b []byte) (int, error) {
-	<-c.wrote
-	return c.Conn.Read(b)
-}
-
-func (c *patientConn) Write(b []byte) (int, error) {
-	c.wroteOnce.Do(func() { close(c.wrote) })
-	return c.Conn.Write(b)
-}
-
-func (c *patientConn) Close() error {
-	c.wroteOnce.Do(func() { close(c.wrote) })
-	return c.Conn.Close()
 }

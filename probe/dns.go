@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,24 +17,67 @@ import (
 	"riverwatch/uptime"
 )
 
-// askDNS asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
+type dnsProtocol struct{}
+
+func (dnsProtocol) mayRepeat(Target) bool { return true } // a question changes nothing
+
+// rest gives the name and the type that a DNS server is asked for.
+func (dnsProtocol) rest(u *url.URL) (string, error) {
+	name, err := normalName(strings.TrimPrefix(u.Path, "/"))
+	if err != nil {
+		return "", inputError("url_path", "the path must be the name to ask for, such as dns://9.9.9.9/example.com?type=A")
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	kind := strings.ToUpper(cmp.Or(strings.Join(query["type"], ","), "A")) // twice makes one that is not known
+	_, known := dnsTypeOf(kind)
+	delete(query, "type")
+	if err != nil || !known || len(query) > 0 {
+		return "", inputError("url_query", "the query must be ?type= with A, AAAA, CNAME, MX, NS, PTR, SOA, SRV or TXT")
+	}
+	return "/" + strings.TrimSuffix(name, ".") + "?type=" + kind, nil
+}
+
+func dnsTypeOf(name string) (dnsmessage.Type, bool) {
+	switch name {
+	case "A":
+		return dnsmessage.TypeA, true
+	case "AAAA":
+		return dnsmessage.TypeAAAA, true
+	case "CNAME":
+		return dnsmessage.TypeCNAME, true
+	case "MX":
+		return dnsmessage.TypeMX, true
+	case "NS":
+		return dnsmessage.TypeNS, true
+	case "PTR":
+		return dnsmessage.TypePTR, true
+	case "SOA":
+		return dnsmessage.TypeSOA, true
+	case "SRV":
+		return dnsmessage.TypeSRV, true
+	case "TXT":
+		return dnsmessage.TypeTXT, true
+	}
+	return 0, false
+}
+
+// ask asks the DNS server in a URL for the records of the name in its path. Its answer, a line for each record, is
 // what the regexp is matched against.
-func askDNS(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	hop.allow = f.settings.Policy.CheckDNS
-	defer hop.record(&f.result)
+func (dnsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	defer hop.record(&a.result)
 	question, err := questionOf(target)
 	if err != nil {
 		return unchecked
 	}
-	answer, v := f.ask(hop.context(ctx), hop, "udp", dialAddress(target), question)
+	answer, v := a.ask(ctx, hop, "udp", dialAddress(target), question)
 	if v.outcome == "" && answer.Truncated {
-		answer, v = f.ask(hop.context(ctx), hop, "tcp", dialAddress(target), question)
+		answer, v = a.ask(ctx, hop, "tcp", dialAddress(target), question)
 	}
 	if v.outcome != "" {
 		return v
 	}
-	return f.judgeDNS(ctx, answer, question.Type)
+	return a.judgeDNS(ctx, answer, question.Type)
 }
 
 func questionOf(target *url.URL) (dnsmessage.Question, error) {
@@ -46,10 +90,10 @@ func questionOf(target *url.URL) (dnsmessage.Question, error) {
 }
 
 // ask puts a question to a server over one network, and gives its answer or a verdict.
-func (f *fetch) ask(
+func (a *attempt) ask(
 	ctx context.Context, hop *hop, network, address string, question dnsmessage.Question,
 ) (*dnsmessage.Message, verdict) {
-	conn, err := f.connect(ctx, network, address)
+	conn, err := hop.dial(ctx, network, address)
 	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
 	}
@@ -140,7 +184,7 @@ func answers(answer, query dnsmessage.Message) bool {
 }
 
 // judgeDNS judges the records of an answer.
-func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
+func (a *attempt) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
 	switch answer.RCode { //nolint:exhaustive // the others are errors
 	case dnsmessage.RCodeSuccess:
 	case dnsmessage.RCodeNameError:
@@ -160,10 +204,10 @@ func (f *fetch) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind d
 		return verdict{uptime.DNSEmpty, "the name exists, but has no such record"}
 	}
 	text := strings.Join(lines, "\n")
-	f.result.BodyBytes = new(int64(len(text)))
-	f.result.BodyExcerpt = text[:min(len(text), 2*maxExcerptBytes)]
-	f.expectText(ctx, []byte(text))
-	return f.met(verdict{uptime.OK, ""})
+	a.result.BodyBytes = new(int64(len(text)))
+	a.excerpt([]byte(text))
+	a.expectText(ctx, []byte(text))
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // recordText writes a record as zone files do, without name, TTL and class.

@@ -18,39 +18,39 @@ import (
 )
 
 // expect notes an expectation and what was found. The first that is not met gives the verdict.
-func (f *fetch) expect(broken uptime.Outcome, e Expected) {
-	e.Name, e.Want, e.Found = f.clean(e.Name), f.clean(e.Want), f.clean(e.Found)
-	f.result.Expectations = append(f.result.Expectations, e)
+func (a *attempt) expect(broken uptime.Outcome, e Expected) {
+	e.Name, e.Want, e.Found = a.clean(e.Name), a.clean(e.Want), a.clean(e.Found)
+	a.result.Expectations = append(a.result.Expectations, e)
 	if !e.Met {
-		f.miss(verdict{broken, e.Name + ": wanted " + e.Want + ", found " + e.Found})
+		a.miss(verdict{broken, e.Name + ": wanted " + e.Want + ", found " + e.Found})
 	}
 }
 
 // miss notes why the answer is not as expected, if it is the first reason.
-func (f *fetch) miss(v verdict) {
-	if f.unmet.outcome == "" {
-		f.unmet = v
+func (a *attempt) miss(v verdict) {
+	if a.unmet.outcome == "" {
+		a.unmet = v
 	}
 }
 
-func (f *fetch) expectStatus(status int) {
+func (a *attempt) expectStatus(status int) {
 	accepted := "200-299"
-	if len(f.target.AcceptedStatuses) > 0 {
-		accepted = strings.Join(f.target.AcceptedStatuses, ", ")
+	if len(a.target.AcceptedStatuses) > 0 {
+		accepted = strings.Join(a.target.AcceptedStatuses, ", ")
 	}
-	f.expect(uptime.StatusMismatch, Expected{
-		Name: "status", Want: accepted, Found: strconv.Itoa(status), Met: accepts(f.target.AcceptedStatuses, status),
+	a.expect(uptime.StatusMismatch, Expected{
+		Name: "status", Want: accepted, Found: strconv.Itoa(status), Met: accepts(a.target.AcceptedStatuses, status),
 	})
 }
 
-func (f *fetch) expectHeaders(ctx context.Context, header http.Header) {
-	for _, name := range slices.Sorted(maps.Keys(f.target.Expectations.HeaderRegexps)) {
-		pattern := f.target.Expectations.HeaderRegexps[name]
+func (a *attempt) expectHeaders(ctx context.Context, header http.Header) {
+	for _, name := range slices.Sorted(maps.Keys(a.target.Expectations.HeaderRegexps)) {
+		pattern := a.target.Expectations.HeaderRegexps[name]
 		e := Expected{Name: "header " + name, Want: "a match of " + pattern, Found: "no such header"}
 		for _, value := range header.Values(name) {
-			matched, err := f.matcher.match(ctx, pattern, []byte(value))
+			matched, err := a.matcher.match(ctx, pattern, []byte(value))
 			if err != nil {
-				f.miss(matchVerdict(ctx, err))
+				a.miss(matchVerdict(ctx, err))
 				return
 			}
 			e.Found, e.Met = cmp.Or(value, "an empty header"), matched
@@ -58,33 +58,33 @@ func (f *fetch) expectHeaders(ctx context.Context, header http.Header) {
 				break
 			}
 		}
-		f.expect(uptime.HeaderMismatch, e)
+		a.expect(uptime.HeaderMismatch, e)
 	}
 }
 
 // expectText matches a body, or what else is text of an answer, against the regexps.
-func (f *fetch) expectText(ctx context.Context, text []byte) {
-	if f.target.Regexp != "" {
-		matched, decided := f.expectMatch(ctx, f.target.Regexp, f.target.RegexpInvert, text)
+func (a *attempt) expectText(ctx context.Context, text []byte) {
+	if a.target.Regexp != "" {
+		matched, decided := a.expectMatch(ctx, a.target.Regexp, a.target.RegexpInvert, text)
 		if !decided {
 			return
 		}
-		f.result.RegexpMatched = &matched
+		a.result.RegexpMatched = &matched
 	}
-	for _, pattern := range f.target.Expectations.Regexps {
-		if _, decided := f.expectMatch(ctx, pattern, false, text); !decided {
+	for _, pattern := range a.target.Expectations.Regexps {
+		if _, decided := a.expectMatch(ctx, pattern, false, text); !decided {
 			return
 		}
 	}
 }
 
-func (f *fetch) expectMatch(ctx context.Context, pattern string, invert bool, text []byte) (matched, decided bool) {
-	matched, err := f.matcher.match(ctx, pattern, text)
+func (a *attempt) expectMatch(ctx context.Context, pattern string, invert bool, text []byte) (matched, decided bool) {
+	matched, err := a.matcher.match(ctx, pattern, text)
 	if err != nil {
-		f.miss(matchVerdict(ctx, err))
+		a.miss(matchVerdict(ctx, err))
 		return false, false
 	}
-	f.expect(uptime.RegexpMismatch, expectedMatch(pattern, invert, matched))
+	a.expect(uptime.RegexpMismatch, expectedMatch(pattern, invert, matched))
 	return matched, true
 }
 
@@ -101,14 +101,14 @@ func expectedMatch(pattern string, invert, matched bool) Expected {
 
 // expectJSON compares values of a JSON body. Paths are singular queries of RFC 9535, which Target.Check sees to: each
 // names one value at most, and costs no more than its length.
-func (f *fetch) expectJSON(ctx context.Context, body []byte, truncated bool) {
-	expectations := f.target.Expectations.JSON
+func (a *attempt) expectJSON(ctx context.Context, body []byte, truncated bool) {
+	expectations := a.target.Expectations.JSON
 	if len(expectations) == 0 {
 		return
 	}
-	document, why, err := f.matcher.decode(ctx, body, truncated)
+	document, why, err := a.matcher.decode(ctx, body, truncated)
 	if err != nil {
-		f.miss(matchVerdict(ctx, err))
+		a.miss(matchVerdict(ctx, err))
 		return
 	}
 	for _, expectation := range expectations {
@@ -116,7 +116,7 @@ func (f *fetch) expectJSON(ctx context.Context, body []byte, truncated bool) {
 		if why == "" {
 			e.Found, e.Met = expectation.look(document)
 		}
-		f.expect(uptime.JSONMismatch, e)
+		a.expect(uptime.JSONMismatch, e)
 	}
 }
 
@@ -233,14 +233,14 @@ func jsonText(value any) string {
 }
 
 // expectCertificate looks at how long the target's certificate is still valid.
-func (f *fetch) expectCertificate() {
-	days := f.target.Expectations.CertificateDays
-	certificate := f.result.Certificate
+func (a *attempt) expectCertificate() {
+	days := a.target.Expectations.CertificateDays
+	certificate := a.result.Certificate
 	if days == 0 || certificate == nil {
 		return
 	}
-	left := certificate.NotAfter.Sub(f.start)
-	f.expect(uptime.TLSExpiresSoon, Expected{
+	left := certificate.NotAfter.Sub(a.start)
+	a.expect(uptime.TLSExpiresSoon, Expected{
 		Name:  "certificate",
 		Want:  fmt.Sprintf("at least %d days until it expires", days),
 		Found: fmt.Sprintf("%d days, until %s", int(left.Hours()/24), certificate.NotAfter.UTC().Format(time.DateTime)),
@@ -249,21 +249,21 @@ func (f *fetch) expectCertificate() {
 }
 
 // expectInTime compares how long the probe took with what its owner finds too long.
-func (f *fetch) expectInTime() {
-	took := time.Since(f.start)
-	if most := f.target.Expectations.MaxTotalMS; most > 0 {
-		f.expect(uptime.TooSlow, expectedTime("max_total_ms", most, took))
+func (a *attempt) expectInTime() {
+	took := time.Since(a.start)
+	if most := a.target.Expectations.MaxTotalMS; most > 0 {
+		a.expect(uptime.TooSlow, expectedTime("max_total_ms", most, took))
 	}
 }
 
 // slow turns a good verdict into that of one that took long, if its owner wants to know.
-func (f *fetch) slow(v verdict) verdict {
-	soft := f.target.Expectations.DegradedAfterMS
+func (a *attempt) slow(v verdict) verdict {
+	soft := a.target.Expectations.DegradedAfterMS
 	if soft == 0 || !v.outcome.Good() {
 		return v
 	}
-	e := expectedTime("degraded_after_ms", soft, time.Since(f.start))
-	f.result.Expectations = append(f.result.Expectations, e)
+	e := expectedTime("degraded_after_ms", soft, time.Since(a.start))
+	a.result.Expectations = append(a.result.Expectations, e)
 	if e.Met {
 		return v
 	}

@@ -34,6 +34,7 @@ func MatchOutcome(ctx context.Context, err error) uptime.Outcome {
 
 var (
 	ErrMatchCut = errMatchCut
+	AcceptOf    = acceptOf
 	CleanText   = cleanText
 	NewMatcher  = newMatcher
 	MaxCompiled = maxCompiled

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
@@ -31,13 +32,13 @@ func FuzzNormalizeURL(f *testing.F) {
 		f.Add(hostile.Text(f, row["input"]))
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		normal, err := probe.NormalizeURL(raw, probe.Policy{})
+		normal, err := probe.NormalizeURL(raw, egress.Policy{})
 		if err != nil {
 			require.NotContains(t, codeOf(err), " ")
 			requireStorable(t, err.Error())
 			return
 		}
-		for _, policy := range []probe.Policy{{}, lan} {
+		for _, policy := range []egress.Policy{{}, lan} {
 			again, err := probe.NormalizeURL(normal, policy)
 			require.NoError(t, err)
 			require.Equal(t, normal, again)
@@ -49,7 +50,7 @@ func FuzzNormalizeURL(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, normal, onTheWire(parsed))
 		if addr, err := netip.ParseAddr(parsed.Hostname()); err == nil {
-			require.NoError(t, probe.Policy{}.Check(netip.AddrPortFrom(addr, 443)))
+			require.NoError(t, egress.Policy{}.Check(netip.AddrPortFrom(addr, 443)))
 		}
 		if parsed.Scheme == "dns" {
 			_, err := dnsmessage.NewName(strings.TrimPrefix(parsed.Path, "/") + ".")
@@ -175,54 +176,4 @@ func FuzzJSONPath(f *testing.F) {
 			require.Equal(t, probe.CleanText(text), text)
 		}
 	})
-}
-
-// The floor holds, whatever the operator allows, and what he does not name stays refused. What is read of a list reads
-// the same again.
-func FuzzPolicy(f *testing.F) {
-	for _, list := range []string{"10.0.0.0/8", "fc00::/7,127.0.0.1/32", "10.0.0.0/8@8080", "64:ff9b:1::/96", "22,25", "@", ","} {
-		f.Add(list)
-	}
-	f.Fuzz(func(t *testing.T, list string) {
-		policy := probe.Policy{}
-		policy.Allow, policy.AllowAt, _ = probe.ParseAllow(list)
-		policy.AllowPorts, _ = probe.ParsePorts(list)
-		policy.NAT64, _ = probe.ParseNAT64(list)
-		requireFloor(t, policy)
-
-		private := netip.MustParseAddr("10.0.0.1")
-		named := strings.Contains(list, "/")
-		require.True(t, named || policy.CheckAddr(private) != nil)
-		require.True(t, named || policy.CheckDNS(netip.AddrPortFrom(private, 53)) != nil)
-
-		if ranges, err := probe.ParseCIDRs(list); err == nil {
-			var texts []string
-			for _, prefix := range ranges {
-				texts = append(texts, prefix.String())
-			}
-			again, err := probe.ParseCIDRs(strings.Join(texts, ","))
-			require.NoError(t, err)
-			require.Equal(t, ranges, again)
-			require.Equal(t, ranges, policy.Allow)
-			policy.RefusePrefixes = ranges
-			for _, prefix := range ranges {
-				require.Error(t, policy.CheckAddr(prefix.Addr()), "what the operator refuses beats what he allows")
-			}
-		}
-	})
-}
-
-func requireFloor(tb testing.TB, policy probe.Policy) {
-	tb.Helper()
-	for _, text := range []string{
-		"169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "fd00:ec2::254",
-		"::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
-	} {
-		addr := netip.MustParseAddr(text)
-		require.Error(tb, policy.CheckAddr(addr))
-		for _, port := range []uint16{0, 22, 53, 80, 8080} {
-			require.Error(tb, policy.Check(netip.AddrPortFrom(addr, port)))
-			require.Error(tb, policy.CheckDNS(netip.AddrPortFrom(addr, port)))
-		}
-	}
 }

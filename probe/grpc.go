@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,32 +23,45 @@ const (
 	grpcPrefixBytes = 5 // a flag and the length
 )
 
-// askGRPC asks the standard health service (grpc.health.v1) of a gRPC server for the service in the URL's path, or for
+type grpcProtocol struct{}
+
+func (grpcProtocol) mayRepeat(Target) bool { return true } // a health check changes nothing
+
+var grpcService = regexp.MustCompile(`^/[A-Za-z0-9._/-]{1,200}$`)
+
+// rest gives the service to ask for, if there is one.
+func (grpcProtocol) rest(u *url.URL) (string, error) {
+	service, err := onlyPath(u)
+	if err != nil || service == "" || grpcService.MatchString(service) {
+		return service, err
+	}
+	return "", inputError("url_path", "the path must be the name of a gRPC service")
+}
+
+// ask asks the standard health service (grpc.health.v1) of a gRPC server for the service in the URL's path, or for
 // the whole server. The messages have one field each, so that no gRPC library is needed, which would dial, retry and
 // resolve by itself.
-func askGRPC(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	defer hop.record(&f.result)
-	ctx = hop.context(ctx)
+func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	defer hop.record(&a.result)
 	location := url.URL{Scheme: "http", Host: target.Host, Path: grpcHealthPath}
-	transport := f.h2c
-	if target.Scheme == "grpcs" {
-		location.Scheme, transport = "https", f.http2
+	if hop.tls != nil {
+		location.Scheme = "https"
 	}
 	body := bytes.NewReader(grpcRequest(strings.TrimPrefix(target.Path, "/")))
 	asked, err := http.NewRequestWithContext(ctx, http.MethodPost, location.String(), body)
 	if err != nil {
 		return unchecked
 	}
-	f.setHeaders(asked, false)
+	a.setHeaders(asked, false)
 	asked.Header.Set("Content-Type", "application/grpc")
 	asked.Header.Set("Te", "trailers")
-	answer, v := f.exchange(ctx, hop, transport, asked)
+	answer, v := a.exchange(ctx, hop, asked, true)
 	if answer == nil {
 		return v
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return f.judgeHealth(ctx, hop, answer)
+	return a.judgeHealth(ctx, hop, answer)
 }
 
 // grpcRequest is a HealthCheckRequest, whose field 1 is the service, with the prefix that gRPC puts before a message.
@@ -60,11 +74,11 @@ func grpcRequest(service string) []byte {
 }
 
 // judgeHealth reads what the health service says.
-func (f *fetch) judgeHealth(ctx context.Context, hop *hop, answer *http.Response) verdict {
-	f.result.HTTPStatus, f.result.HTTPVersion = new(answer.StatusCode), answer.Proto
+func (a *attempt) judgeHealth(ctx context.Context, hop *hop, answer *http.Response) verdict {
+	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	hop.enter(inBody)
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxGRPCBytes))
-	f.result.BodyBytes = new(int64(len(body)))
+	a.result.BodyBytes = new(int64(len(body)))
 	if err != nil {
 		return bodyVerdict(ctx, err)
 	}
@@ -80,10 +94,10 @@ func (f *fetch) judgeHealth(ctx context.Context, hop *hop, answer *http.Response
 	if code == "0" && ok {
 		found = healthName(status)
 	}
-	f.expect(uptime.NotServing, Expected{
+	a.expect(uptime.NotServing, Expected{
 		Name: "health", Want: "SERVING", Found: strings.TrimSpace(found), Met: code == "0" && ok && status == grpcServing,
 	})
-	return f.met(verdict{uptime.OK, ""})
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // grpcHealth gives field 1 of a HealthCheckResponse, which a server leaves out if it is 0.

@@ -11,13 +11,29 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
 )
 
+var (
+	loopback = egress.Policy{Allow: prefixes("127.0.0.0/8", "::1/128")}
+	lan      = egress.Policy{Allow: prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
+
+	lanAt8080 = egress.Policy{AllowAt: []egress.PrefixPort{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8080}}}
+)
+
+func prefixes(texts ...string) []netip.Prefix {
+	var parsed []netip.Prefix
+	for _, text := range texts {
+		parsed = append(parsed, netip.MustParsePrefix(text))
+	}
+	return parsed
+}
+
 // resolving makes a prober for whom DNS holds these hosts.
-func resolving(tb testing.TB, policy probe.Policy, hosts map[string][]string) *probe.Prober {
+func resolving(tb testing.TB, policy egress.Policy, hosts map[string][]string) *probe.Prober {
 	tb.Helper()
 	return patient(probe.Settings{Policy: policy, Resolver: hostile.DNS(tb, hosts)})
 }
@@ -45,7 +61,7 @@ func TestGuard(t *testing.T) {
 	t.Run("RefusesANameOfAPrivateAddress", func(t *testing.T) {
 		t.Parallel()
 		server := hostile.Serve(t, func(*net.TCPConn, string) { t.Error("the guard let a request through") })
-		prober := resolving(t, probe.Policy{}, map[string][]string{"evil.test": {"127.0.0.1", "::1", "10.0.0.1"}})
+		prober := resolving(t, egress.Policy{}, map[string][]string{"evil.test": {"127.0.0.1", "::1", "10.0.0.1"}})
 
 		result := prober.Probe(t.Context(), get(named(server, "evil.test")))
 
@@ -60,7 +76,7 @@ func TestGuard(t *testing.T) {
 		t.Parallel()
 		server := serve(t, answer("hello"))
 		addr := netip.MustParseAddrPort(strings.Trim(server, "htp:/"))
-		policy := probe.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
+		policy := egress.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
 
 		require.Equal(t, uptime.BlockedByPolicy, patient(probe.Settings{Policy: policy}).Probe(t.Context(), get(server)).Outcome)
 	})
@@ -81,7 +97,7 @@ func TestGuard(t *testing.T) {
 		t.Parallel()
 		inside := hostile.Serve(t, func(*net.TCPConn, string) { t.Error("the guard let a request through") })
 		outside := redirecting(t, named(inside, "127.0.0.2"))
-		policy := probe.Policy{Allow: prefixes("127.0.0.1/32")}
+		policy := egress.Policy{Allow: prefixes("127.0.0.1/32")}
 
 		result := patient(probe.Settings{Policy: policy}).Probe(t.Context(), get(outside))
 
@@ -164,7 +180,7 @@ func TestDNS(t *testing.T) {
 	t.Run("AnswersSomethingElseTheSecondTime", func(t *testing.T) {
 		t.Parallel()
 		server := hostile.Serve(t, func(*net.TCPConn, string) { t.Error("the guard let a request through") })
-		prober := resolving(t, probe.Policy{}, nil)
+		prober := resolving(t, egress.Policy{}, nil)
 		target := get(named(server, "rebind.test"))
 		target.Timeout, target.Request.IPVersion = 300*time.Millisecond, 4
 

@@ -4,14 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -29,15 +26,12 @@ const (
 // A hop is one connection on the way to the verdict: how it is made, how far it got and what was measured. net/http and
 // the dialer call its trace from goroutines of theirs, some of them after the hop is over.
 type hop struct {
-	dials   *atomic.Int32 // of the whole probe
-	allow   func(netip.AddrPort) error
-	version string // "4", "6"; empty: either
+	dialer  func(ctx context.Context, network, address string) (net.Conn, error) // of egress
+	version string                                                               // "4", "6"; empty: either
 	tls     *tls.Config
-	heard   lookup
 
 	mu                                     sync.Mutex
 	stage                                  stage
-	connectErr                             error // of the first address that the policy permits
 	remote                                 netip.Addr
 	certificate                            *x509.Certificate
 	dns, connect, secure, transfer         *time.Duration
@@ -45,33 +39,19 @@ type hop struct {
 }
 
 // newHop prepares a connection to the host of a URL. elsewhere: it is not the one that the target's owner named.
-func (f *fetch) newHop(to *url.URL, elsewhere bool) *hop {
-	h := &hop{dials: &f.dials, allow: f.settings.Policy.Check}
-	if version := f.target.Request.IPVersion; version != 0 {
+func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
+	h := &hop{dialer: a.dialer.DialContext}
+	if version := a.target.Request.IPVersion; version != 0 {
 		h.version = strconv.Itoa(version)
 	}
-	if s, ok := schemeOf(to.Scheme); ok && s.tls {
-		h.tls = f.tlsConfig(to, elsewhere)
+	s, _ := schemeNamed(to.Scheme)
+	if s.nameserver {
+		h.dialer = a.dialer.DialDNS
+	}
+	if s.tls {
+		h.tls = a.tlsConfig(to, s, elsewhere)
 	}
 	return h
-}
-
-type hopKey struct{}
-
-// hopOf gives the hop that a context of net/http or the dialer belongs to.
-func hopOf(ctx context.Context) *hop {
-	return ctx.Value(hopKey{}).(*hop) //nolint:forcetypeassert // a hop puts itself there
-}
-
-func (h *hop) context(ctx context.Context) context.Context {
-	trace := &httptrace.ClientTrace{
-		DNSStart:             func(httptrace.DNSStartInfo) { h.startDNS() },
-		DNSDone:              func(info httptrace.DNSDoneInfo) { h.endDNS(info.Err) },
-		ConnectDone:          func(_, _ string, err error) { h.triedAddress(err) },
-		WroteRequest:         func(httptrace.WroteRequestInfo) { h.mark(&h.requested) },
-		GotFirstResponseByte: func() { h.mark(&h.firstByteAt) },
-	}
-	return httptrace.WithClientTrace(context.WithValue(ctx, hopKey{}, h), trace)
 }
 
 func (h *hop) enter(next stage) {
@@ -106,25 +86,6 @@ func (h *hop) endDNS(err error) {
 	}
 }
 
-// triedAddress keeps the first error that says something about the target. An address that the policy refuses is passed
-// over, and the dialer's own error may be of that one.
-func (h *hop) triedAddress(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.connectErr == nil && !errors.Is(err, errRefused) && !errors.Is(err, errTooManyDials) {
-		h.connectErr = err
-	}
-}
-
-func (h *hop) dialError(err error) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.connectErr != nil {
-		return h.connectErr
-	}
-	return err
-}
-
 // connected ends the phase of connecting, which began with the dial, or with the end of DNS if there was any.
 func (h *hop) connected(dialed time.Time, remote net.Addr) {
 	h.mu.Lock()
@@ -139,13 +100,6 @@ func (h *hop) connected(dialed time.Time, remote net.Addr) {
 	case *net.UDPAddr: // nothing was sent yet
 		h.connect, h.remote = nil, remote.AddrPort().Addr().Unmap()
 	}
-}
-
-// reached keeps the address of a target without connections.
-func (h *hop) reached(remote netip.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.remote = remote
 }
 
 func (h *hop) secured(start time.Time) {

@@ -3,7 +3,6 @@ package probe
 import (
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -81,26 +80,4 @@ func endsInNumber(name string) bool {
 		return strings.Trim(digits, "0123456789abcdef") == ""
 	}
 	return last != "" && strings.Trim(last, "0123456789") == ""
-}
-
-// privateName reports whether a name has a meaning only on some private network.
-func privateName(name string) bool {
-	name = strings.TrimSuffix(name, ".")
-	return !strings.Contains(name, ".") || isLocalhost(name) ||
-		strings.HasSuffix(name, ".local") || strings.HasSuffix(name, ".internal")
-}
-
-func isLocalhost(name string) bool {
-	return name == "localhost" || strings.HasSuffix(name, ".localhost")
-}
-
-// permitsName reports whether the policy may permit the address of a private name. That of localhost is known
-// (RFC 6761); any other can be on any network of the allow-list.
-func permitsName(policy Policy, name string, port uint16) bool {
-	if !isLocalhost(strings.TrimSuffix(name, ".")) {
-		return len(policy.Allow) > 0 ||
-			slices.ContainsFunc(policy.AllowAt, func(allowed PrefixPort) bool { return allowed.Port == port })
-	}
-	return policy.refusal(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)) == "" ||
-		policy.refusal(netip.AddrPortFrom(netip.IPv6Loopback(), port)) == ""
 }

@@ -6,73 +6,59 @@ import (
 	"crypto/rand"
 	"errors"
 	"net"
-	"net/netip"
 	"net/url"
 	"syscall"
-	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
+	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
-// askICMP sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
-func askICMP(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	defer hop.record(&f.result)
-	addr, v := f.pingable(hop.context(ctx), hop, target.Hostname())
-	if v.outcome != "" {
-		return v
-	}
-	conn, err := pingSocket(addr)
-	switch {
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPROTONOSUPPORT):
-		return verdict{
-			uptime.NotSupported,
-			"the kernel of this host permits this process no ping: see the setting net.ipv4.ping_group_range",
-		}
-	case err != nil:
-		return ourTrouble
+type icmpProtocol struct{}
+
+func (icmpProtocol) mayRepeat(Target) bool { return true } // an echo changes nothing
+
+func (icmpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
+
+// ask sends echo requests to a host until one is answered, over the kernel's unprivileged ping socket.
+func (icmpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	hop.dialer = a.dialer.DialPing
+	defer hop.record(&a.result)
+	conn, err := hop.dial(ctx, "ip", target.Hostname())
+	if err != nil {
+		return hop.noPing(ctx, err)
 	}
 	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	hop.reached(addr)
-	if err := ping(ctx, hop, conn, addr); err != nil {
+	defer interrupt(ctx, conn)()
+	if err := hop.ping(ctx, conn); err != nil {
 		return pingVerdict(ctx, err)
 	}
 	return verdict{uptime.OK, ""}
 }
 
-// pingable gives the first address of a host that the policy permits.
-func (f *fetch) pingable(ctx context.Context, hop *hop, host string) (netip.Addr, verdict) {
-	addresses := []netip.Addr{}
-	if literal, err := netip.ParseAddr(host); err == nil {
-		addresses = append(addresses, literal)
-	} else if addresses, err = f.newResolver(&hop.heard).LookupNetIP(ctx, "ip"+hop.version, host); err != nil {
-		return netip.Addr{}, hop.connectVerdict(ctx, err)
-	}
-	for _, addr := range addresses {
-		if f.settings.Policy.CheckAddr(addr) == nil {
-			return addr.Unmap(), verdict{}
+// noPing says why there is nothing to ping a host with.
+func (h *hop) noPing(ctx context.Context, err error) verdict {
+	switch {
+	case !errors.Is(err, egress.ErrNoPingSocket):
+		return h.connectVerdict(ctx, err)
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPROTONOSUPPORT):
+		return verdict{
+			uptime.NotSupported,
+			"the kernel of this host permits this process no ping: see the setting net.ipv4.ping_group_range",
 		}
 	}
-	return netip.Addr{}, blocked
+	return ourTrouble
 }
 
-func pingSocket(to netip.Addr) (*icmp.PacketConn, error) {
-	if to.Is4() {
-		return icmp.ListenPacket("udp4", "0.0.0.0")
-	}
-	return icmp.ListenPacket("udp6", "::")
-}
-
-// ping returns once an echo is answered. The kernel hands a ping socket only the replies to its own identifier.
-func ping(ctx context.Context, hop *hop, conn *icmp.PacketConn, to netip.Addr) error {
+// ping returns once an echo is answered.
+func (h *hop) ping(ctx context.Context, conn net.Conn) error {
 	payload := []byte(rand.Text())
 	message := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{Data: payload}}
-	if to.Is6() {
+	if h.remote.Is6() {
 		message.Type = ipv6.ICMPTypeEchoRequest
 	}
 	packed, err := message.Marshal(nil)
@@ -80,12 +66,12 @@ func ping(ctx context.Context, hop *hop, conn *icmp.PacketConn, to netip.Addr) e
 		return err
 	}
 	reply := make([]byte, 1500)
-	hop.enter(inHeader)
-	return askUntilAnswered(ctx, hop, conn, func() error {
-		_, err := conn.WriteTo(packed, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 0)))
+	h.enter(inHeader)
+	return askUntilAnswered(ctx, h, conn, func() error {
+		_, err := conn.Write(packed)
 		return err
 	}, func() (bool, error) {
-		n, _, err := conn.ReadFrom(reply)
+		n, err := conn.Read(reply)
 		return err == nil && bytes.Contains(reply[:n], payload), err
 	})
 }

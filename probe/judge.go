@@ -18,34 +18,34 @@ const (
 
 // judge reads the body of an answer and says whether it is what the target's owner expects. That it arrived whole comes
 // first, its status second, the rest after that.
-func (f *fetch) judge(ctx context.Context, hop *hop, answer *http.Response) verdict {
+func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) verdict {
 	body := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it holds no others
 	defer putBuffer(body)
 
-	truncated, v := f.take(ctx, hop, answer, body)
+	truncated, v := a.take(ctx, hop, answer, body)
 	if v.outcome != "" {
 		return v
 	}
-	f.expectStatus(answer.StatusCode)
-	f.expectHeaders(ctx, answer.Header)
+	a.expectStatus(answer.StatusCode)
+	a.expectHeaders(ctx, answer.Header)
 	if answer.Request.Method != http.MethodHead {
-		f.expectText(ctx, body.Bytes())
-		f.expectJSON(ctx, body.Bytes(), truncated)
+		a.expectText(ctx, body.Bytes())
+		a.expectJSON(ctx, body.Bytes(), truncated)
 	}
 	if truncated {
-		return f.met(verdict{uptime.OKTruncated, ""})
+		return a.met(verdict{uptime.OKTruncated, ""})
 	}
-	return f.met(verdict{uptime.OK, ""})
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // take reads the body of an answer into a buffer, as far as it is kept, and gives a verdict if it does not come whole.
-func (f *fetch) take(
+func (a *attempt) take(
 	ctx context.Context, hop *hop, answer *http.Response, body *bytes.Buffer,
 ) (truncated bool, v verdict) {
 	hop.enter(inBody)
-	size, truncated, err := f.readBody(answer.Body, body)
-	f.result.BodyBytes = &size
-	f.excerpt(body)
+	size, truncated, err := a.readBody(answer.Body, body)
+	a.result.BodyBytes = &size
+	a.excerpt(body.Bytes())
 	if err != nil {
 		return truncated, bodyVerdict(ctx, err)
 	}
@@ -55,11 +55,11 @@ func (f *fetch) take(
 
 // readBody reads a body to its end or to the cap. What is not asked for is not kept, but for the first of it. Nothing is
 // allocated for the length that a header claims.
-func (f *fetch) readBody(body io.Reader, buffer *bytes.Buffer) (size int64, truncated bool, err error) {
-	most := f.settings.MaxBodyBytes
+func (a *attempt) readBody(body io.Reader, buffer *bytes.Buffer) (size int64, truncated bool, err error) {
+	most := a.settings.MaxBodyBytes
 	keep := most
-	if !f.target.asksForBody() {
-		keep = 2 * maxExcerptBytes
+	if !a.target.asksForBody() {
+		keep = int64(a.searchedBytes())
 	}
 	if size, err = buffer.ReadFrom(io.LimitReader(body, keep)); err != nil {
 		return size, false, err
@@ -85,14 +85,18 @@ func (t Target) asksForBody() bool {
 	return t.Regexp != "" || len(t.Expectations.Regexps) > 0 || len(t.Expectations.JSON) > 0
 }
 
-// excerpt keeps the first of a body, for the case that the answer is bad. A secret that the target echoes may straddle
-// the end, so that more is searched than is kept.
-func (f *fetch) excerpt(body *bytes.Buffer) {
-	first := body.Bytes()
-	if body.Len() > 2*maxExcerptBytes {
-		first = first[:2*maxExcerptBytes]
+// excerpt keeps the first of a body, for the case that the answer is bad.
+func (a *attempt) excerpt(body []byte) {
+	a.result.BodyExcerpt = string(body[:min(len(body), a.searchedBytes())])
+}
+
+// searchedBytes is how much of a body is searched for secrets, which may straddle the end of what is kept.
+func (a *attempt) searchedBytes() int {
+	longest := max(maxExcerptBytes, len(a.target.URL)) // its query may be secret
+	if len(a.secrets) > 0 {
+		longest = max(longest, len(a.secrets[0]))
 	}
-	f.result.BodyExcerpt = string(first)
+	return maxExcerptBytes + longest
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"time"
 )
@@ -13,8 +14,7 @@ const resendAfter = time.Second
 // askUntilAnswered sends a packet, again and again, until one that is received is the answer. Others are passed over:
 // they may be forged.
 func askUntilAnswered(
-	ctx context.Context, hop *hop, conn interface{ SetReadDeadline(at time.Time) error },
-	send func() error, receive func() (answered bool, err error),
+	ctx context.Context, hop *hop, conn net.Conn, send func() error, receive func() (answered bool, err error),
 ) error {
 	var resend time.Time
 	for {

@@ -1,7 +1,7 @@
 // Package probe looks at one target once, as the scheme of its URL says, within one deadline, and says what came of it.
 //
 // The target belongs to a stranger: it may hang, lie, flood or point at our own network. A Prober connects only to
-// addresses that its Policy permits, bounds all that it reads, and hands on no text that it has not cleaned.
+// addresses that egress permits, bounds all that it reads, and hands on no text that it has not cleaned.
 package probe
 
 import (
@@ -10,12 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"time"
 
+	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
@@ -24,7 +23,7 @@ const maxHeaderBytes = 64 << 10
 
 // Settings are what an operator sets of all probes.
 type Settings struct {
-	Policy       Policy
+	Policy       egress.Policy
 	MaxBodyBytes int64          // of a body that are read, counted after decompression; 0 means 1 MiB
 	Resolver     netip.AddrPort // the DNS server to ask; zero: those of /etc/resolv.conf
 	Contact      string         // a URL or an e-mail address, for the User-Agent; may be empty
@@ -34,9 +33,6 @@ type Settings struct {
 type Prober struct {
 	settings  Settings
 	userAgent string
-	dialer    net.Dialer
-	http2     *http.Transport // offers HTTP/2 in the TLS handshake, and speaks HTTP/1.1 with who does not take it
-	h2c       *http.Transport // speaks HTTP/2 without TLS, and nothing else
 	matcher   *matcher
 	pulse     *pulse
 	logger    *slog.Logger
@@ -52,27 +48,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		logger:    logger,
 	}
 	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)
-	p.dialer = net.Dialer{
-		ControlContext: p.guard,
-		KeepAlive:      -1, // a connection lives for one request
-	}
-	p.http2, p.h2c = p.newTransport(), p.newTransport()
-	p.http2.Protocols.SetHTTP1(true)
-	p.http2.Protocols.SetHTTP2(true)
-	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	return p
-}
-
-func (p *Prober) newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  nil, // a proxy of the environment would be dialled, and checked, in the target's place
-		DialContext:            p.dialPlain,
-		DialTLSContext:         p.dialTLS,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		WriteBufferSize:        1 << 10, // a request without a body is small, and buffers are most of what a probe allocates
-		Protocols:              new(http.Protocols),
-	}
 }
 
 func userAgent(contact string) string {
@@ -102,14 +78,17 @@ func (p *Prober) Probe(ctx context.Context, target Target) (result Result) {
 	start = time.Now() // only now, as only what keeps the probe from running after it has joined is noticed
 	ctx, cancel := context.WithDeadlineCause(ctx, start.Add(target.Timeout), errDeadline)
 	defer cancel()
-	fetch := fetch{Prober: p, target: target, start: start, lag: lag}
-	verdict := fetch.run(ctx)
+	attempt := attempt{
+		Prober: p, target: target, secrets: target.secretTexts(), start: start, lag: lag,
+		dialer: egress.Dialer{Policy: p.settings.Policy, Resolver: p.settings.Resolver},
+	}
+	verdict := attempt.run(ctx)
 
-	result = fetch.result
+	result = attempt.result
 	result.Outcome = verdict.outcome
-	result.Error = fetch.clean(verdict.text)
+	result.Error = attempt.clean(verdict.text)
 	if result.Outcome.Failed() {
-		result.BodyExcerpt = cleanExcerpt(fetch.hide(result.BodyExcerpt))
+		result.BodyExcerpt = cleanExcerpt(attempt.hide(result.BodyExcerpt))
 	} else {
 		result.BodyExcerpt = ""
 	}

@@ -58,7 +58,7 @@ func TestStarved(t *testing.T) {
 		{100 * time.Millisecond, uptime.TimeoutHeader, uptime.TimeoutHeader},
 	} {
 		p := &Prober{pulse: &pulse{beat: time.Now().Add(time.Hour), lost: row.lost}}
-		f := fetch{Prober: p, target: Target{Timeout: time.Second}}
-		require.Equal(t, row.want, f.starved(verdict{outcome: row.outcome}).outcome)
+		a := attempt{Prober: p, target: Target{Timeout: time.Second}}
+		require.Equal(t, row.want, a.starved(verdict{outcome: row.outcome}).outcome)
 	}
 }

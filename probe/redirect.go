@@ -18,25 +18,25 @@ func isRedirect(status int) bool { return slices.Contains([]int{301, 302, 303, 3
 
 // redirect gives the request that an answer redirects to. It does what http.Client does not: it checks the new URL as
 // one that a person typed, and sends nothing to another origin that was meant for this one.
-func (f *fetch) redirect(this visit, answer *http.Response) (*visit, verdict) {
-	if len(f.result.Redirects) >= f.target.MaxRedirects {
-		return nil, verdict{uptime.TooManyRedirects, fmt.Sprintf("there are more than %d redirects", f.target.MaxRedirects)}
+func (a *attempt) redirect(this visit, answer *http.Response) (*visit, verdict) {
+	if len(a.result.Redirects) >= a.target.MaxRedirects {
+		return nil, verdict{uptime.TooManyRedirects, fmt.Sprintf("there are more than %d redirects", a.target.MaxRedirects)}
 	}
 	location, ok := parseLocation(answer)
 	if !ok {
 		return nil, verdict{uptime.RedirectInvalid, "the redirect has no Location that can be followed"}
 	}
-	normal, err := normalHTTP(location, f.settings.Policy)
+	normal, err := normalHTTP(location, a.settings.Policy)
 	if err != nil {
 		return nil, redirectVerdict(err)
 	}
-	f.result.Redirects = append(f.result.Redirects, Redirect{answer.StatusCode, f.clean(withoutQuery(normal))})
+	a.result.Redirects = append(a.result.Redirects, Redirect{answer.StatusCode, a.clean(withoutQuery(normal))})
 	elsewhere := this.elsewhere || origin(this.url) != origin(normal)
 	return &visit{redirectMethod(this.method, answer.StatusCode, !elsewhere), normal, elsewhere}, verdict{}
 }
 
 // follow notes a request that is about to be made, and refuses one that was made already.
-func (f *fetch) follow(seen map[visit]bool, next visit) verdict {
+func (a *attempt) follow(seen map[visit]bool, next visit) verdict {
 	key := visit{method: next.method, url: next.url}
 	if seen[key] {
 		return verdict{uptime.RedirectLoop, "the redirects lead back to a URL that was visited"}

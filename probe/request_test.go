@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -145,8 +146,39 @@ func TestRequest(t *testing.T) {
 		})
 
 		require.Equal(t, uptime.StatusMismatch, result.Outcome)
-		require.Contains(t, result.BodyExcerpt, "Cookie: id=")
+		require.Contains(t, result.BodyExcerpt, "Cookie: …\n", "the whole of it, and not the password in it alone")
 		require.NotContains(t, fmt.Sprint(result.Error, result.BodyExcerpt, result.Expectations), "canary")
+		require.Contains(t, result.BodyExcerpt, "Authorization: Basic …\n")
+		require.NotContains(t, result.BodyExcerpt, base64.StdEncoding.EncodeToString([]byte("ann:canary")))
+	})
+
+	t.Run("HidesASecretWithinAnotherWhole", func(t *testing.T) {
+		t.Parallel()
+		echo := hostile.Serve(t, func(conn *net.TCPConn, request string) {
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 500 E\r\n\r\n%s", request)
+		})
+
+		result := probeURL(t, echo, func(target *probe.Target) {
+			target.Secrets = probe.Secrets{
+				BasicPassword: "ary", Headers: map[string]string{"X-Key": "canary-key", "X-Other-Key": "canary"},
+			}
+		})
+
+		require.Contains(t, result.BodyExcerpt, "X-Key: …\n")
+		require.Contains(t, result.BodyExcerpt, "X-Other-Key: …\n")
+	})
+
+	t.Run("HidesALongSecretThatStraddlesTheEndOfTheExcerpt", func(t *testing.T) {
+		t.Parallel()
+		token := strings.Repeat("canary", 600)
+		echo := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusTeapot)
+			_, _ = fmt.Fprint(w, strings.Repeat(".", 1000), r.Header.Get("Authorization"))
+		})
+
+		result := probeURL(t, echo, func(target *probe.Target) { target.Secrets.BearerToken = token })
+
+		require.Equal(t, strings.Repeat(".", 1000)+"Bearer …", result.BodyExcerpt)
 	})
 
 	t.Run("SkipsVerificationIfAskedTo", func(t *testing.T) {

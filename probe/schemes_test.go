@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
@@ -142,6 +143,9 @@ func TestGRPC(t *testing.T) {
 	require.Equal(t, uptime.BodyIncomplete, probeURL(t, hostile.As("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
 	require.Equal(t, uptime.TLSUntrusted, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t))).Outcome)
 	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("grpc", hostile.Refused(t))).Outcome)
+	declines := probeURL(t, hostile.As("grpcs", hostile.UntrustedTLS(t)), overHTTP2)
+	require.Equal(t, uptime.HTTPMalformed, declines.Outcome)
+	require.Equal(t, "HTTP/1.1", declines.HTTPVersion)
 }
 
 func TestDNSServers(t *testing.T) {
@@ -237,7 +241,7 @@ func TestICMP(t *testing.T) {
 
 		require.NoError(t, exec.CommandContext(t.Context(), "ip", "route", "add", "unreachable", "198.51.100.1").Run())
 		target.URL = "icmp://198.51.100.1"
-		settings := probe.Settings{Policy: probe.Policy{Allow: prefixes("198.51.100.0/24")}}
+		settings := probe.Settings{Policy: egress.Policy{Allow: prefixes("198.51.100.0/24")}}
 		require.Equal(t, uptime.ConnectUnreachable, patient(settings).Probe(t.Context(), target).Outcome)
 	})
 }

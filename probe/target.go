@@ -16,6 +16,10 @@ type Target struct {
 	Expectations     Expectations
 }
 
+func (t Target) hasBasicAuth() bool {
+	return t.Request.BasicUsername != "" || t.Secrets.BasicPassword != ""
+}
+
 // Request says how to ask, beyond method and URL. The zero Request adds nothing. Its JSON is what the database keeps.
 type Request struct {
 	Headers       map[string]string `json:"headers,omitempty"`

@@ -18,11 +18,17 @@ const (
 	talkPause    = 20 * time.Millisecond // a silence after which what has come is matched
 )
 
-// askTCP connects, sends the request's body if there is one, and waits until what comes back matches the regexp.
-func askTCP(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	defer hop.record(&f.result)
-	conn, err := f.connect(hop.context(ctx), "tcp", target.Host)
+type tcpProtocol struct{}
+
+func (tcpProtocol) mayRepeat(target Target) bool { return target.Request.Body == "" }
+
+func (tcpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
+
+// ask connects, sends the request's body if there is one, and waits until what comes back matches the regexp.
+func (tcpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	defer hop.record(&a.result)
+	conn, err := hop.dial(ctx, "tcp", target.Host)
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}
@@ -31,13 +37,13 @@ func askTCP(ctx context.Context, f *fetch, target *url.URL) verdict {
 
 	hop.enter(inHeader)
 	hop.mark(&hop.requested)
-	if _, err := io.WriteString(conn, f.target.Request.Body); err != nil {
+	if _, err := io.WriteString(conn, a.target.Request.Body); err != nil {
 		return headerVerdict(ctx, err)
 	}
-	if f.target.Regexp == "" {
+	if a.target.Regexp == "" {
 		return verdict{uptime.OK, ""}
 	}
-	return f.listen(ctx, hop, conn)
+	return a.listen(ctx, hop, conn)
 }
 
 // interrupt ends what a connection waits for once ctx is done.
@@ -78,7 +84,7 @@ func (t *talk) read(ctx context.Context) (paused bool, err error) {
 }
 
 // listen reads until the regexp matches, the target hangs up, or the deadline comes.
-func (f *fetch) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
+func (a *attempt) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
 	t := talk{conn: conn, said: make([]byte, 0, 4<<10)}
 	for {
 		before := len(t.said)
@@ -90,21 +96,21 @@ func (f *fetch) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
 		full := len(t.said) == maxTalkBytes
 		switch {
 		case err != nil:
-			return f.silence(ctx, hop, t, err)
+			return a.silence(ctx, hop, t, err)
 		case !full && (!paused || !t.unmatched):
 			continue
 		}
-		matched, v := f.heard(ctx, t.said)
+		matched, v := a.heard(ctx, t.said)
 		if matched || full || v.outcome != "" {
-			return f.said(hop, t.said, matched, v)
+			return a.said(hop, t.said, matched, v)
 		}
 		t.unmatched = false
 	}
 }
 
 // heard matches what has come so far.
-func (f *fetch) heard(ctx context.Context, said []byte) (matched bool, v verdict) {
-	matched, err := f.matcher.match(ctx, f.target.Regexp, said)
+func (a *attempt) heard(ctx context.Context, said []byte) (matched bool, v verdict) {
+	matched, err := a.matcher.match(ctx, a.target.Regexp, said)
 	if err != nil {
 		return false, matchVerdict(ctx, err)
 	}
@@ -112,29 +118,29 @@ func (f *fetch) heard(ctx context.Context, said []byte) (matched bool, v verdict
 }
 
 // silence judges what has come when no more will: the target hung up, or the deadline came.
-func (f *fetch) silence(ctx context.Context, hop *hop, t talk, err error) verdict {
+func (a *attempt) silence(ctx context.Context, hop *hop, t talk, err error) verdict {
 	if v, yes := ended(ctx, inHeader); len(t.said) == 0 || yes && v == cancelled {
 		return headerVerdict(ctx, err)
 	}
 	matched := false
 	if t.unmatched {
 		var v verdict
-		if matched, v = f.heard(context.WithoutCancel(ctx), t.said); v.outcome != "" {
+		if matched, v = a.heard(context.WithoutCancel(ctx), t.said); v.outcome != "" {
 			return v
 		}
 	}
-	return f.said(hop, t.said, matched, verdict{})
+	return a.said(hop, t.said, matched, verdict{})
 }
 
 // said gives the verdict of what the target said.
-func (f *fetch) said(hop *hop, said []byte, matched bool, v verdict) verdict {
+func (a *attempt) said(hop *hop, said []byte, matched bool, v verdict) verdict {
 	hop.received()
-	f.result.BodyBytes = new(int64(len(said)))
-	f.result.BodyExcerpt = string(said[:min(len(said), 2*maxExcerptBytes)])
+	a.result.BodyBytes = new(int64(len(said)))
+	a.excerpt(said)
 	if v.outcome != "" {
 		return v
 	}
-	f.result.RegexpMatched = &matched
-	f.expect(uptime.RegexpMismatch, expectedMatch(f.target.Regexp, false, matched))
-	return f.met(verdict{uptime.OK, ""})
+	a.result.RegexpMatched = &matched
+	a.expect(uptime.RegexpMismatch, expectedMatch(a.target.Regexp, false, matched))
+	return a.met(verdict{uptime.OK, ""})
 }

@@ -1,15 +1,14 @@
 package probe
 
 import (
-	"cmp"
 	"net"
-	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"riverwatch/egress"
 )
 
 const maxURLBytes = 2048
@@ -19,7 +18,7 @@ const maxURLBytes = 2048
 //
 // That the host's name is refused here is a kindness, an early and clear error. What protects is the check of the
 // address at connect time.
-func NormalizeURL(raw string, policy Policy) (string, error) {
+func NormalizeURL(raw string, policy egress.Policy) (string, error) {
 	if len(raw) > maxURLBytes {
 		return "", inputError("url_invalid", "the URL has %d bytes, and may have %d", len(raw), maxURLBytes)
 	}
@@ -66,10 +65,11 @@ func breaksText(r rune) bool {
 }
 
 // normalForm checks a parsed URL, part by part, and puts its normal form together.
-func normalForm(u *url.URL, policy Policy) (string, error) {
-	s, known := schemeOf(u.Scheme)
+func normalForm(u *url.URL, policy egress.Policy) (string, error) {
+	s, known := schemeNamed(u.Scheme)
 	if !known {
-		return "", inputError("url_scheme", "the URL must begin with a scheme such as https://: one of %s", schemes)
+		return "", inputError("url_scheme", "the URL must begin with a scheme such as https://: one of %s",
+			enumerate(Schemes(), "or"))
 	}
 	if u.User != nil {
 		return "", inputError("url_userinfo", "the URL must not hold a user name or password")
@@ -85,73 +85,62 @@ func normalForm(u *url.URL, policy Policy) (string, error) {
 	if err := checkHostPolicy(host, port, s, policy); err != nil {
 		return "", err
 	}
-	rest, err := normalRest(u, s)
+	rest, err := s.protocol.rest(u)
 	if err != nil {
 		return "", err
 	}
-	return u.Scheme + "://" + joinHostPort(host, port, s.defaultPort) + rest, nil
+	return u.Scheme + "://" + joinHostPort(host, port, s.port) + rest, nil
 }
 
 // normalHTTP is normalForm of a URL that a redirect may lead to.
-func normalHTTP(u *url.URL, policy Policy) (string, error) {
-	if s, _ := schemeOf(u.Scheme); !s.http {
+func normalHTTP(u *url.URL, policy egress.Policy) (string, error) {
+	if s, _ := schemeNamed(u.Scheme); s.protocol != (httpProtocol{}) {
 		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
 	}
 	return normalForm(u, policy)
 }
 
-// normalRest gives what follows the host, as far as the scheme has a meaning for it.
-func normalRest(u *url.URL, s scheme) (string, error) {
-	hasQuery := u.ForceQuery || u.RawQuery != ""
-	switch {
-	case s.defaultPort != 0 && s.headers: // http and ws
-		rest := normalPath(u)
-		if hasQuery {
-			rest += "?" + percentEncode(u.RawQuery, keptInQuery)
-		}
-		return rest, nil
-	case s.dns:
-		return normalQuestion(u)
-	case hasQuery:
+// pathAndQuery gives the normal form of what follows the host in a URL of the web.
+func pathAndQuery(u *url.URL) string {
+	rest := normalPath(u)
+	if hasQuery(u) {
+		rest += "?" + percentEncode(u.RawQuery, keptInQuery)
+	}
+	return rest
+}
+
+func hasQuery(u *url.URL) bool { return u.ForceQuery || u.RawQuery != "" }
+
+// onlyPath gives the path of a URL that has no query; empty, if it has no path either.
+func onlyPath(u *url.URL) (string, error) {
+	if hasQuery(u) {
 		return "", inputError("url_query", "a %s URL has no query", u.Scheme)
-	case u.Path == "" || u.Path == "/":
+	}
+	if u.Path == "/" {
 		return "", nil
-	case s.headers && grpcService.MatchString(u.Path):
-		return u.Path, nil
-	case s.headers:
-		return "", inputError("url_path", "the path must be the name of a gRPC service")
 	}
-	return "", inputError("url_path", "a %s URL has no path", u.Scheme)
+	return u.Path, nil
 }
 
-var grpcService = regexp.MustCompile(`^/[A-Za-z0-9._/-]{1,200}$`)
-
-// normalQuestion gives the name and the type that a DNS server is asked for.
-func normalQuestion(u *url.URL) (string, error) {
-	name, err := normalName(strings.TrimPrefix(u.Path, "/"))
-	if err != nil {
-		return "", inputError("url_path", "the path must be the name to ask for, such as dns://9.9.9.9/example.com?type=A")
+// noPath refuses whatever follows the host in a URL.
+func noPath(u *url.URL) error {
+	path, err := onlyPath(u)
+	if err == nil && path != "" {
+		err = inputError("url_path", "a %s URL has no path", u.Scheme)
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	kind := strings.ToUpper(cmp.Or(strings.Join(query["type"], ","), "A")) // twice makes one that is not known
-	_, known := dnsTypeOf(kind)
-	delete(query, "type")
-	if err != nil || !known || len(query) > 0 {
-		return "", inputError("url_query", "the query must be ?type= with A, AAAA, CNAME, MX, NS, PTR, SOA, SRV or TXT")
-	}
-	return "/" + strings.TrimSuffix(name, ".") + "?type=" + kind, nil
+	return err
 }
 
-// normalPort gives the port of a URL, noPort if its scheme has none. net/url takes any digits for one, and none.
+// normalPort gives the port of a URL, 0 if its scheme has none. net/url takes any digits for one, and none.
 func normalPort(u *url.URL, s scheme) (uint16, error) {
 	text := u.Port()
 	switch {
 	case s.portless && (text != "" || strings.HasSuffix(u.Host, ":")):
 		return 0, inputError("url_port", "a %s URL has no port", u.Scheme)
 	case s.portless:
-		return noPort, nil
-	case text == "" && !strings.HasSuffix(u.Host, ":") && s.defaultPort != 0:
-		return s.defaultPort, nil
+		return 0, nil
+	case text == "" && !strings.HasSuffix(u.Host, ":") && s.port != 0:
+		return s.port, nil
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 || text[0] == '0' {
@@ -211,16 +200,13 @@ func isAlphanumeric(c byte) bool {
 
 // checkHostPolicy refuses a host and port of which it can be told, before any lookup, that the policy will not connect
 // to them.
-func checkHostPolicy(host string, port uint16, s scheme, policy Policy) error {
-	forDNS := s.dns && port == dnsPort
-	if !s.portless && !forDNS && !policy.permitsPort(port) {
+func checkHostPolicy(host string, port uint16, s scheme, policy egress.Policy) error {
+	permitsPort := s.portless || policy.PermitsPort(port) || s.nameserver && policy.PermitsDNSPort(port)
+	if !permitsPort {
 		return inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
 			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
 	}
-	addr, err := netip.ParseAddr(host)
-	permitted := err == nil && policy.refusal(netip.AddrPortFrom(addr, port)) == "" ||
-		err != nil && (!privateName(host) || permitsName(policy, host, port))
-	if permitted {
+	if policy.PermitsHost(host, port) {
 		return nil
 	}
 	return inputError("target_not_allowed",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 )
@@ -14,7 +15,7 @@ import (
 // TestNormalizeURL runs the list "url".
 func TestNormalizeURL(t *testing.T) {
 	t.Parallel()
-	policies := map[string]probe.Policy{"public": {}, "lan": lan}
+	policies := map[string]egress.Policy{"public": {}, "lan": lan}
 
 	for _, row := range hostile.Rows(t, "testdata/url.csv") {
 		t.Run(row["id"], func(t *testing.T) {
@@ -72,7 +73,7 @@ func TestNormalizeURLGivesOneForm(t *testing.T) {
 	} {
 		t.Run(raw, func(t *testing.T) {
 			t.Parallel()
-			got, err := probe.NormalizeURL(raw, probe.Policy{})
+			got, err := probe.NormalizeURL(raw, egress.Policy{})
 			require.NoError(t, err)
 			require.Equal(t, normal, got)
 		})
@@ -149,7 +150,7 @@ func TestNormalizeURLRefuses(t *testing.T) {
 	} {
 		t.Run(raw, func(t *testing.T) {
 			t.Parallel()
-			_, err := probe.NormalizeURL(raw, probe.Policy{})
+			_, err := probe.NormalizeURL(raw, egress.Policy{})
 			require.Equal(t, code, codeOf(err))
 		})
 	}
@@ -159,7 +160,7 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		url    string
-		policy probe.Policy
+		policy egress.Policy
 		code   string
 	}{
 		{"http://localhost:9999", loopback, "ok"},
@@ -167,7 +168,7 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 		{"http://localhost/", lan, "target_not_allowed"},
 		{"http://intranet/", lan, "ok"},
 		{"http://127.0.0.1/", lan, "target_not_allowed"},
-		{"http://169.254.169.254/", probe.Policy{Allow: prefixes("0.0.0.0/0")}, "target_not_allowed"},
+		{"http://169.254.169.254/", egress.Policy{Allow: prefixes("0.0.0.0/0")}, "target_not_allowed"},
 		{"icmp://10.0.0.1", lan, "ok"},
 		{"dns://10.0.0.1/a.b", lan, "ok"},
 		{"http://10.0.0.1:8080/", lanAt8080, "ok"},
@@ -178,9 +179,9 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 		{"dns://10.0.0.1/a.b", lanAt8080, "target_not_allowed"},
 		{"icmp://10.0.0.1", lanAt8080, "target_not_allowed"},
 		{"icmp://intranet", lanAt8080, "target_not_allowed"},
-		{"tcp://example.com:25", probe.Policy{AllowPorts: []uint16{25}}, "ok"},
-		{"tcp://10.0.0.1:25", probe.Policy{AllowPorts: []uint16{25}}, "target_not_allowed"},
-		{"http://8.8.8.8/", probe.Policy{RefusePrefixes: prefixes("8.0.0.0/8")}, "target_not_allowed"},
+		{"tcp://example.com:25", egress.Policy{AllowPorts: []uint16{25}}, "ok"},
+		{"tcp://10.0.0.1:25", egress.Policy{AllowPorts: []uint16{25}}, "target_not_allowed"},
+		{"http://8.8.8.8/", egress.Policy{RefusePrefixes: prefixes("8.0.0.0/8")}, "target_not_allowed"},
 	} {
 		t.Run(row.url, func(t *testing.T) {
 			t.Parallel()
@@ -189,9 +190,9 @@ func TestNormalizeURLUnderAnAllowList(t *testing.T) {
 		})
 	}
 
-	_, err := probe.NormalizeURL("gopher://example.com/", probe.Policy{})
+	_, err := probe.NormalizeURL("gopher://example.com/", egress.Policy{})
 	require.ErrorContains(t, err, "http, https, ws, wss, tcp, tls, dns, icmp, grpc or grpcs")
-	_, err = probe.NormalizeURL("http://10.0.0.1/", probe.Policy{})
+	_, err = probe.NormalizeURL("http://10.0.0.1/", egress.Policy{})
 	require.ErrorContains(t, err, "RIVERWATCH_ALLOW_CIDRS")
 }
 
@@ -199,7 +200,7 @@ func TestNormalizeURLKnowsDNSTypes(t *testing.T) {
 	t.Parallel()
 	for kind := range strings.FieldsSeq("A AAAA CNAME MX NS PTR SOA SRV TXT") {
 		want := "dns://8.8.8.8/example.com?type=" + kind
-		got, err := probe.NormalizeURL(strings.ToLower(want), probe.Policy{})
+		got, err := probe.NormalizeURL(strings.ToLower(want), egress.Policy{})
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}

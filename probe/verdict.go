@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
@@ -66,16 +67,16 @@ func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
 	if v, yes := ended(ctx, waiting); yes {
 		return v
 	}
-	var dnsErr *net.DNSError
+	var lookup *egress.LookupError
 	switch {
-	case errors.Is(err, errRefused):
+	case errors.Is(err, egress.ErrRefused):
 		return blocked
-	case errors.Is(err, errTooManyDials):
+	case errors.Is(err, egress.ErrTooManyDials):
 		return verdict{uptime.TooManyRedirects, "the redirects need more connections than a probe may make"}
 	case ours(err):
 		return ourTrouble
-	case errors.As(err, &dnsErr):
-		return h.dnsVerdict(dnsErr)
+	case errors.As(err, &lookup):
+		return lookupVerdict(lookup)
 	case waiting == inTLS:
 		return tlsVerdict(err)
 	}
@@ -95,17 +96,17 @@ func ours(err error) bool {
 	}, func(errno error) bool { return errors.Is(err, errno) })
 }
 
-func (h *hop) dnsVerdict(err *net.DNSError) verdict {
+func lookupVerdict(err *egress.LookupError) verdict {
 	switch {
 	case resolverUnreachable(err):
 		return verdict{uptime.Inconclusive, NoResolver}
 	case err.IsTimeout:
 		return timeout(inDNS)
-	case h.heard.servfail.Load():
+	case err.Failed:
 		return verdict{uptime.DNSServfail, "DNS failed to resolve the name (SERVFAIL)"}
-	case err.IsNotFound && h.heard.answered.Load():
+	case err.IsNotFound && err.Aliases:
 		return verdict{uptime.DNSError, "DNS answers with aliases of the name that lead to no address"}
-	case err.IsNotFound && h.heard.empty.Load():
+	case err.IsNotFound && err.Empty:
 		return noAddress
 	case err.IsNotFound:
 		return verdict{uptime.DNSNXDomain, "DNS knows no such name (NXDOMAIN)"}
@@ -116,7 +117,7 @@ func (h *hop) dnsVerdict(err *net.DNSError) verdict {
 var noAddress = verdict{uptime.DNSEmpty, "DNS knows the name, but no address of it that could be connected to"}
 
 // resolverUnreachable goes by the text, because net keeps no other trace of the cause. The text is never a server's.
-func resolverUnreachable(err *net.DNSError) bool {
+func resolverUnreachable(err *egress.LookupError) bool {
 	return slices.ContainsFunc([]syscall.Errno{
 		syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EPERM, syscall.EACCES,
 		syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM,
@@ -191,12 +192,10 @@ func headerVerdict(ctx context.Context, err error) verdict {
 	return verdict{uptime.HTTPMalformed, "the answer is not valid HTTP: " + innermost(err).Error()}
 }
 
-// tooLarge goes by the text, because net/http has no error value for it.
+// tooLarge goes by the text of HTTP/2, because net/http has no error value for it.
 func tooLarge(err error) bool {
 	return errors.Is(err, errHeadersTooLarge) || slices.ContainsFunc([]string{
-		"response headers exceeded",                           // HTTP/1.1
-		"response header list larger than advertised limit",   // HTTP/2
-		"header list too large", "too many 1xx informational", // HTTP/2
+		"response header list larger than advertised limit", "header list too large", "too many 1xx informational",
 	}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 	"riverwatch/uptime"
 )
@@ -37,9 +38,9 @@ func TestConnectOutcome(t *testing.T) {
 		{syscall.ENETUNREACH, uptime.ConnectUnreachable},
 		{syscall.ECONNRESET, uptime.ConnectionClosed},
 		{&net.AddrError{Err: "no suitable address"}, uptime.DNSEmpty},
-		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, uptime.TimeoutDNS},
-		{&net.DNSError{Err: "dial udp 192.0.2.1:53: socket: too many open files"}, uptime.Inconclusive},
-		{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, uptime.DNSError},
+		{&egress.LookupError{DNSError: &net.DNSError{Err: "i/o timeout", IsTimeout: true}}, uptime.TimeoutDNS},
+		{&egress.LookupError{DNSError: &net.DNSError{Err: "dial udp 192.0.2.1:53: socket: too many open files"}}, uptime.Inconclusive},
+		{&egress.LookupError{DNSError: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}, uptime.DNSError},
 	} {
 		t.Run(row.err.Error(), func(t *testing.T) {
 			t.Parallel()

@@ -14,18 +14,23 @@ import (
 	"riverwatch/uptime"
 )
 
-// askWebSocket makes the opening handshake of a WebSocket (RFC 6455, section 4), and hangs up.
-func askWebSocket(ctx context.Context, f *fetch, target *url.URL) verdict {
-	hop := f.newHop(target, false)
-	defer hop.record(&f.result)
-	ctx = hop.context(ctx)
+type webSocketProtocol struct{}
+
+func (webSocketProtocol) mayRepeat(Target) bool { return true } // nothing is sent once the protocol is agreed on
+
+func (webSocketProtocol) rest(u *url.URL) (string, error) { return pathAndQuery(u), nil }
+
+// ask makes the opening handshake of a WebSocket (RFC 6455, section 4), and hangs up.
+func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
+	hop := a.newHop(target, false)
+	defer hop.record(&a.result)
 	location := *target
 	location.Scheme = strings.Replace(target.Scheme, "ws", "http", 1)
 	asked, err := http.NewRequestWithContext(ctx, http.MethodGet, location.String(), http.NoBody)
 	if err != nil {
 		return unchecked
 	}
-	f.setHeaders(asked, false)
+	a.setHeaders(asked, false)
 	key := rand.Text()[:16]
 	key = base64.StdEncoding.EncodeToString([]byte(key))
 	for name, value := range map[string]string{
@@ -33,39 +38,39 @@ func askWebSocket(ctx context.Context, f *fetch, target *url.URL) verdict {
 	} {
 		asked.Header.Set(name, value)
 	}
-	answer, v := f.exchange(ctx, hop, nil, asked)
+	answer, v := a.exchange(ctx, hop, asked, false)
 	if answer == nil {
 		return v
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return f.shake(ctx, hop, answer, key)
+	return a.shake(ctx, hop, answer, key)
 }
 
 // shake judges the answer to a handshake.
-func (f *fetch) shake(ctx context.Context, hop *hop, answer *http.Response, key string) verdict {
+func (a *attempt) shake(ctx context.Context, hop *hop, answer *http.Response, key string) verdict {
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		return f.refusedShake(ctx, hop, answer)
+		return a.refusedShake(ctx, hop, answer)
 	}
-	f.result.HTTPStatus, f.result.HTTPVersion = new(answer.StatusCode), answer.Proto
-	f.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: "101", Met: true})
+	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
+	a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: "101", Met: true})
 	if !strings.EqualFold(answer.Header.Get("Upgrade"), "websocket") ||
 		answer.Header.Get("Sec-Websocket-Accept") != acceptOf(key) {
 		return verdict{uptime.HTTPMalformed, "the answer switches protocols, but not to the WebSocket that was asked for"}
 	}
-	return f.met(verdict{uptime.OK, ""})
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // refusedShake judges an answer that does not switch protocols.
-func (f *fetch) refusedShake(ctx context.Context, hop *hop, answer *http.Response) verdict {
-	if v := f.understand(answer); v.outcome != "" {
+func (a *attempt) refusedShake(ctx context.Context, hop *hop, answer *http.Response) verdict {
+	if v := a.understand(answer); v.outcome != "" {
 		return v
 	}
 	var body bytes.Buffer
-	if _, v := f.take(ctx, hop, answer, &body); v.outcome != "" {
+	if _, v := a.take(ctx, hop, answer, &body); v.outcome != "" {
 		return v
 	}
-	f.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
-	return f.unmet
+	a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
+	return a.unmet
 }
 
 // acceptOf is what a server makes of a client's key, to show that it understood.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -57,7 +56,7 @@ func silenceOf(target string, result probe.Result) silence {
 		return heard
 	case result.Outcome == uptime.TimeoutConnect, result.Outcome == uptime.ConnectUnreachable:
 		return unheard
-	case strings.HasPrefix(target, "dns:") && result.Outcome != uptime.TimeoutDNS: // its target is the DNS server
+	case probe.IsNameserver(target) && result.Outcome != uptime.TimeoutDNS:
 		return heard
 	}
 	return unheardDNS

@@ -21,7 +21,7 @@ func (p *program) checkCommand() *cobra.Command {
 		Short: "Probe a URL once, as a scan would, and print what came of it",
 		Long: `Probes a URL once, as a scan would, and prints what came of it: the outcome, the time of each
 phase, the redirects, the certificate, and what was expected and found. It needs no database.
-The URL may begin with http, https, ws, wss, tcp, tls, dns, icmp, grpc or grpcs; the manual is
+The URL begins with one of ` + strings.Join(probe.Schemes(), ", ") + `; the manual is
 docs/probe.md. Private and loopback addresses are refused unless --allow-cidr allows them.
 
 Arguments of a process are seen by others on its machine: "-" as a password or token stands for

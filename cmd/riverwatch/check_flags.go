@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 )
 
@@ -90,11 +91,11 @@ func (r *flagReader) refuse(field, code, message string) {
 
 func (r *flagReader) settings(f checkFlags) (settings probe.Settings) {
 	var err error
-	settings.Policy.Allow, settings.Policy.AllowAt, err = probe.ParseAllow(strings.Join(f.allow, ","))
+	settings.Policy.Allow, settings.Policy.AllowAt, err = egress.ParseAllow(strings.Join(f.allow, ","))
 	if err != nil {
 		r.refuse("allow_cidr", "flag_invalid", err.Error())
 	}
-	if settings.Policy.AllowPorts, err = probe.ParsePorts(strings.Join(f.allowPorts, ",")); err != nil {
+	if settings.Policy.AllowPorts, err = egress.ParsePorts(strings.Join(f.allowPorts, ",")); err != nil {
 		r.refuse("allow_port", "flag_invalid", err.Error())
 	}
 	if f.resolver == "" {
@@ -106,7 +107,7 @@ func (r *flagReader) settings(f checkFlags) (settings probe.Settings) {
 	return settings
 }
 
-func (r *flagReader) target(f checkFlags, rawURL string, policy probe.Policy) probe.Target {
+func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) probe.Target {
 	normal, err := probe.NormalizeURL(rawURL, policy)
 	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
 		r.refuse("url", inputErr.Code, inputErr.Message)
@@ -126,7 +127,7 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy probe.Policy) pr
 	}
 	if f.method == "" {
 		target.Method = http.MethodGet
-		if f.data != "" && (normal == "" || strings.HasPrefix(normal, "http")) {
+		if f.data != "" && probe.Uses(normal, "method") {
 			target.Method = http.MethodPost
 		}
 	}

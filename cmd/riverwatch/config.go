@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"riverwatch/egress"
 	"riverwatch/probe"
 )
 
@@ -53,7 +54,7 @@ type cidrs []netip.Prefix
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (c *cidrs) UnmarshalText(text []byte) error {
-	prefixes, err := probe.ParseCIDRs(string(text))
+	prefixes, err := egress.ParseCIDRs(string(text))
 	*c = prefixes
 	return err
 }
@@ -61,12 +62,12 @@ func (c *cidrs) UnmarshalText(text []byte) error {
 // allowList is a list of address ranges, some of them for one port.
 type allowList struct {
 	everywhere []netip.Prefix
-	at         []probe.PrefixPort
+	at         []egress.PrefixPort
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (l *allowList) UnmarshalText(text []byte) (err error) {
-	l.everywhere, l.at, err = probe.ParseAllow(string(text))
+	l.everywhere, l.at, err = egress.ParseAllow(string(text))
 	return err
 }
 
@@ -75,7 +76,7 @@ type ports []uint16
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (p *ports) UnmarshalText(text []byte) (err error) {
-	*p, err = probe.ParsePorts(string(text))
+	*p, err = egress.ParsePorts(string(text))
 	return err
 }
 
@@ -84,7 +85,7 @@ type nat64 []netip.Prefix
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (n *nat64) UnmarshalText(text []byte) (err error) {
-	*n, err = probe.ParseNAT64(string(text))
+	*n, err = egress.ParseNAT64(string(text))
 	return err
 }
 
@@ -214,20 +215,20 @@ func (c config) check(parseErrors []error) (errs []error) {
 
 // policy gives the addresses that monitors may have: what the operator allows, less the API's, the database's, and
 // those of Kubernetes.
-func (c config) policy(ctx context.Context, api netip.AddrPort) (probe.Policy, error) {
+func (c config) policy(ctx context.Context, api netip.AddrPort) (egress.Policy, error) {
 	refuse, err := ownAddresses(api)
 	if err != nil {
-		return probe.Policy{}, err
+		return egress.Policy{}, err
 	}
 	database, err := pgxpool.ParseConfig(c.DatabaseURL)
 	if err != nil {
-		return probe.Policy{}, fmt.Errorf("parse DATABASE_URL: %w", err)
+		return egress.Policy{}, fmt.Errorf("parse DATABASE_URL: %w", err)
 	}
 	refuse = append(refuse, resolve(ctx, database.ConnConfig.Host, database.ConnConfig.Port)...)
 	if metrics, err := netip.ParseAddrPort(c.MetricsListen); err == nil {
 		own, err := ownAddresses(metrics)
 		if err != nil {
-			return probe.Policy{}, err
+			return egress.Policy{}, err
 		}
 		refuse = append(refuse, own...)
 	}
@@ -237,21 +238,21 @@ func (c config) policy(ctx context.Context, api netip.AddrPort) (probe.Policy, e
 	if c.KubernetesHost != "" {
 		refuse = append(refuse, resolve(ctx, c.KubernetesHost, 0)...)
 	}
-	return probe.Policy{
+	return egress.Policy{
 		Allow: c.AllowCIDRs.everywhere, AllowAt: c.AllowCIDRs.at, AllowPorts: c.AllowPorts,
 		Refuse: refuse, RefusePrefixes: c.RefuseCIDRs, NAT64: c.NAT64,
 	}, nil
 }
 
 // probeSettings are what the operator sets of all probes.
-func (c config) probeSettings(policy probe.Policy) probe.Settings {
+func (c config) probeSettings(policy egress.Policy) probe.Settings {
 	return probe.Settings{
 		Policy: policy, MaxBodyBytes: int64(c.MaxBodyBytes), Resolver: c.Resolver, Contact: c.Contact,
 	}
 }
 
 // sentinels are the URLs whose answers show that this process sees the network.
-func (c config) sentinels(policy probe.Policy) (sentinels []string, err error) {
+func (c config) sentinels(policy egress.Policy) (sentinels []string, err error) {
 	for _, raw := range c.Sentinels {
 		sentinel, badURL := probe.NormalizeURL(strings.TrimSpace(raw), policy)
 		if badURL != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"riverwatch/db"
+	"riverwatch/egress"
 	"riverwatch/monitors"
 	"riverwatch/probe"
 	"riverwatch/queue"
@@ -45,7 +46,7 @@ tag "generated".`,
 }
 
 // check finds every flag that is wrong.
-func (f generateFlags) check(policy probe.Policy) error {
+func (f generateFlags) check(policy egress.Policy) error {
 	var errs []error
 	if f.count < 1 || f.count > 1_000_000 {
 		errs = append(errs, fmt.Errorf("--count: %d: accepted is 1 to 1000000", f.count))
@@ -111,7 +112,7 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 	return nil
 }
 
-func (f generateFlags) monitors(policy probe.Policy, first, last int) ([]monitors.Monitor, error) {
+func (f generateFlags) monitors(policy egress.Policy, first, last int) ([]monitors.Monitor, error) {
 	batch := make([]monitors.Monitor, 0, last-first+1)
 	for n := first; n <= last; n++ {
 		normal, err := probe.NormalizeURL(f.nth(n), policy)

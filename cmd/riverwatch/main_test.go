@@ -23,6 +23,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/egress"
 	"riverwatch/probe"
 )
 
@@ -103,7 +104,7 @@ func TestSettings(t *testing.T) {
 		require.Empty(t, c.AllowPorts)
 		require.Empty(t, c.RefuseCIDRs)
 		require.Empty(t, c.NAT64)
-		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20}, c.probeSettings(probe.Policy{}))
+		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20}, c.probeSettings(egress.Policy{}))
 		require.Equal(t, []int{2000, 200, 10}, []int{c.Probes, c.ProbesPerHost, c.DBConnections})
 		require.Equal(t, 6*time.Hour, time.Duration(c.LogChunk))
 	})

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db"
+	"riverwatch/egress"
 	"riverwatch/jobs"
 	"riverwatch/probe"
 	"riverwatch/queue"
@@ -151,7 +152,7 @@ type server struct {
 
 	config    config
 	name      string // of this process
-	policy    probe.Policy
+	policy    egress.Policy
 	sentinels []string
 	pool      *pgxpool.Pool
 	queue     queue.Queue

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"riverwatch/probe"
+	"riverwatch/egress"
 )
 
 func TestReachable(t *testing.T) {
@@ -23,14 +23,16 @@ func TestReachable(t *testing.T) {
 func TestPolicy(t *testing.T) {
 	t.Parallel()
 	everything := allowList{everywhere: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
-	policyOf := func(t *testing.T, listen string, c config) probe.Policy {
+	policyOf := func(t *testing.T, listen string, c config) egress.Policy {
 		t.Helper()
 		c.AllowCIDRs = everything
 		policy, err := c.policy(t.Context(), netip.MustParseAddrPort(listen))
 		require.NoError(t, err)
 		return policy
 	}
-	check := func(policy probe.Policy, address string) error { return policy.Check(netip.MustParseAddrPort(address)) }
+	check := func(policy egress.Policy, address string) error {
+		return policy.Check(netip.MustParseAddrPort(address))
+	}
 	database := config{DatabaseURL: "postgres://u@127.0.0.1:5433,127.0.0.2:5434/d"}
 
 	policy := policyOf(t, "0.0.0.0:8081", database)

@@ -34,7 +34,7 @@ func HangsUpTCP(tb testing.TB, banner string) string {
 // GRPC answers health checks as the standard service does: of the services with the health that is given as a number,
 // and of others that they are not known. It speaks HTTP/2 without TLS.
 func GRPC(tb testing.TB, health map[string]byte) string {
-	server := httptest.NewUnstartedServer(grpcHandler(health))
+	server := httptest.NewUnstartedServer(GRPCHandler(health))
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
@@ -42,7 +42,8 @@ func GRPC(tb testing.TB, health map[string]byte) string {
 	return As("grpc", server.URL)
 }
 
-func grpcHandler(health map[string]byte) http.Handler {
+// GRPCHandler is that of GRPC.
+func GRPCHandler(health map[string]byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request, _ := io.ReadAll(r.Body)
 		service := ""

@@ -1,4 +1,4 @@
-package probe_test
+package egress_test
 
 import (
 	"net/netip"
@@ -6,15 +6,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"riverwatch/probe"
+	"riverwatch/egress"
 	"riverwatch/probe/hostile"
 )
 
 var (
-	loopback = probe.Policy{Allow: prefixes("127.0.0.0/8", "::1/128")}
-	lan      = probe.Policy{Allow: prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
+	loopback = egress.Policy{Allow: prefixes("127.0.0.0/8", "::1/128")}
+	lan      = egress.Policy{Allow: prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
 
-	lanAt8080 = probe.Policy{AllowAt: []probe.PrefixPort{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8080}}}
+	lanAt8080 = egress.Policy{AllowAt: []egress.PrefixPort{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8080}}}
 )
 
 func prefixes(texts ...string) []netip.Prefix {
@@ -28,7 +28,7 @@ func prefixes(texts ...string) []netip.Prefix {
 // TestPolicyCheck runs the list "ip".
 func TestPolicyCheck(t *testing.T) {
 	t.Parallel()
-	verdict := func(policy probe.Policy, address string) string {
+	verdict := func(policy egress.Policy, address string) string {
 		if policy.Check(netip.AddrPortFrom(netip.MustParseAddr(address), 443)) != nil {
 			return "deny"
 		}
@@ -38,7 +38,7 @@ func TestPolicyCheck(t *testing.T) {
 	for _, row := range hostile.Rows(t, "testdata/ip.csv") {
 		t.Run(row["id"], func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, row["public"], verdict(probe.Policy{}, row["address"]), row["address"])
+			require.Equal(t, row["public"], verdict(egress.Policy{}, row["address"]), row["address"])
 			require.Equal(t, row["lan"], verdict(lan, row["address"]), row["address"])
 		})
 	}
@@ -46,23 +46,23 @@ func TestPolicyCheck(t *testing.T) {
 
 func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 	t.Parallel()
-	open := probe.Policy{
+	open := egress.Policy{
 		Allow:  prefixes("0.0.0.0/0", "::/0"),
 		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[::ffff:10.0.0.6]:0")},
 	}
-	strict := probe.Policy{
+	strict := egress.Policy{
 		Allow: prefixes("8.0.0.0/8"), RefusePrefixes: prefixes("8.0.0.0/8"), NAT64: prefixes("64:ff9b:1:2::/96"),
 	}
 	for _, row := range []struct {
-		policy  probe.Policy
+		policy  egress.Policy
 		address string
 		refused bool
 	}{
-		{probe.Policy{}, "8.8.8.8:443", false},
-		{probe.Policy{}, "8.8.8.8:22", true},
-		{probe.Policy{}, "8.8.8.8:0", true},
-		{probe.Policy{}, "[64:ff9b::808:808]:443", false},
-		{probe.Policy{}, "[64:ff9b::808:808]:22", true},
+		{egress.Policy{}, "8.8.8.8:443", false},
+		{egress.Policy{}, "8.8.8.8:22", true},
+		{egress.Policy{}, "8.8.8.8:0", true},
+		{egress.Policy{}, "[64:ff9b::808:808]:443", false},
+		{egress.Policy{}, "[64:ff9b::808:808]:22", true},
 		{open, "127.0.0.1:80", false},
 		{open, "127.0.0.1:22", true},
 		{open, "[fe80::1]:80", false},
@@ -76,18 +76,18 @@ func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 		{open, "[64:ff9b::a00:5]:5432", true},
 		{open, "10.0.0.6:80", true},
 		{lan, "[64:ff9b::a00:1]:80", false},
-		{probe.Policy{}, "[2606:4700::200:5efe:7f00:1]:80", true},
+		{egress.Policy{}, "[2606:4700::200:5efe:7f00:1]:80", true},
 		{lanAt8080, "10.0.0.1:8080", false},
 		{lanAt8080, "[64:ff9b::a00:1]:8080", false},
 		{lanAt8080, "10.0.0.1:80", true},
 		{lanAt8080, "8.8.8.8:80", false},
-		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:22", false},
-		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:0", true},
-		{probe.Policy{AllowPorts: []uint16{0, 22}}, "10.0.0.1:22", true},
-		{probe.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:25", true},
+		{egress.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:22", false},
+		{egress.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:0", true},
+		{egress.Policy{AllowPorts: []uint16{0, 22}}, "10.0.0.1:22", true},
+		{egress.Policy{AllowPorts: []uint16{0, 22}}, "8.8.4.4:25", true},
 		{strict, "8.1.2.3:80", true},
 		{strict, "[64:ff9b::801:203]:80", true},
-		{probe.Policy{}, "[64:ff9b:1::808:808]:80", true},
+		{egress.Policy{}, "[64:ff9b:1::808:808]:80", true},
 		{strict, "[64:ff9b:1:2::909:909]:80", false},
 		{strict, "[64:ff9b:1:2::801:203]:80", true},
 		{strict, "[64:ff9b:1:2::a00:1]:80", true},
@@ -101,8 +101,8 @@ func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 		})
 	}
 
-	require.ErrorContains(t, probe.Policy{}.Check(netip.MustParseAddrPort("10.0.0.1:80")), "10.0.0.1:80")
-	require.Error(t, probe.Policy{}.Check(netip.AddrPort{}))
+	require.ErrorContains(t, egress.Policy{}.Check(netip.MustParseAddrPort("10.0.0.1:80")), "10.0.0.1:80")
+	require.Error(t, egress.Policy{}.Check(netip.AddrPort{}))
 }
 
 func TestParseCIDRs(t *testing.T) {
@@ -113,12 +113,12 @@ func TestParseCIDRs(t *testing.T) {
 		"10.0.0.0/8":               prefixes("10.0.0.0/8"),
 		" 10.1.2.3/8 , fc00::/7\t": prefixes("10.0.0.0/8", "fc00::/7"),
 	} {
-		got, err := probe.ParseCIDRs(list)
+		got, err := egress.ParseCIDRs(list)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
 	for _, item := range []string{"10.0.0.0", "10.0.0.0/33", "lan", "::ffff:10.0.0.0/104", "fe80::%eth0/64", ""} {
-		_, err := probe.ParseCIDRs("127.0.0.0/8," + item)
+		_, err := egress.ParseCIDRs("127.0.0.0/8," + item)
 		require.ErrorContains(t, err, `"`+item+`"`)
 	}
 }
@@ -127,14 +127,14 @@ func TestParseCIDRs(t *testing.T) {
 func TestPolicyCheckDNS(t *testing.T) {
 	t.Parallel()
 	at := netip.MustParseAddrPort
-	refused := probe.Policy{Allow: lan.Allow, Refuse: []netip.AddrPort{at("10.0.0.5:53")}}
+	refused := egress.Policy{Allow: lan.Allow, Refuse: []netip.AddrPort{at("10.0.0.5:53")}}
 
-	require.NoError(t, probe.Policy{}.CheckDNS(at("8.8.8.8:53")))
-	require.NoError(t, probe.Policy{}.CheckDNS(at("8.8.8.8:5353")))
-	require.Error(t, probe.Policy{}.Check(at("8.8.8.8:53")))
-	require.Error(t, probe.Policy{}.CheckDNS(at("8.8.8.8:25")))
-	require.Error(t, probe.Policy{}.CheckDNS(at("8.8.8.8:0")))
-	require.Error(t, probe.Policy{}.CheckDNS(at("10.0.0.1:53")))
+	require.NoError(t, egress.Policy{}.CheckDNS(at("8.8.8.8:53")))
+	require.NoError(t, egress.Policy{}.CheckDNS(at("8.8.8.8:5353")))
+	require.Error(t, egress.Policy{}.Check(at("8.8.8.8:53")))
+	require.Error(t, egress.Policy{}.CheckDNS(at("8.8.8.8:25")))
+	require.Error(t, egress.Policy{}.CheckDNS(at("8.8.8.8:0")))
+	require.Error(t, egress.Policy{}.CheckDNS(at("10.0.0.1:53")))
 	require.NoError(t, refused.CheckDNS(at("10.0.0.1:53")))
 	require.Error(t, refused.CheckDNS(at("10.0.0.5:53")))
 	require.Error(t, refused.CheckDNS(at("[64:ff9b::a00:5]:53")))
@@ -144,7 +144,7 @@ func TestPolicyCheckDNS(t *testing.T) {
 func TestPolicyOfOnePort(t *testing.T) {
 	t.Parallel()
 	for port, asks := range map[uint16]bool{53: true, 80: false} {
-		policy := probe.Policy{AllowAt: []probe.PrefixPort{{Prefix: lan.Allow[0], Port: port}}}
+		policy := egress.Policy{AllowAt: []egress.PrefixPort{{Prefix: lan.Allow[0], Port: port}}}
 		require.Equal(t, asks, policy.CheckDNS(netip.MustParseAddrPort("10.0.0.1:53")) == nil)
 		require.Error(t, policy.CheckAddr(netip.MustParseAddr("10.0.0.1")))
 	}
@@ -153,13 +153,13 @@ func TestPolicyOfOnePort(t *testing.T) {
 func TestPolicyCheckAddr(t *testing.T) {
 	t.Parallel()
 	addr := netip.MustParseAddr
-	open := probe.Policy{
+	open := egress.Policy{
 		Allow:  lan.Allow,
 		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:80"), netip.MustParseAddrPort("10.0.0.6:0")},
 	}
 
-	require.NoError(t, probe.Policy{}.CheckAddr(addr("8.8.8.8")))
-	require.Error(t, probe.Policy{}.CheckAddr(addr("10.0.0.1")))
+	require.NoError(t, egress.Policy{}.CheckAddr(addr("8.8.8.8")))
+	require.Error(t, egress.Policy{}.CheckAddr(addr("10.0.0.1")))
 	require.NoError(t, open.CheckAddr(addr("10.0.0.5")), "it is refused at a port, and a ping has none")
 	require.Error(t, open.CheckAddr(addr("10.0.0.6")))
 	require.Error(t, open.CheckAddr(addr("169.254.169.254")))
@@ -168,14 +168,14 @@ func TestPolicyCheckAddr(t *testing.T) {
 
 func TestParseAllow(t *testing.T) {
 	t.Parallel()
-	allow, allowAt, err := probe.ParseAllow(" 10.1.2.3/8 , fc00::/7@8080,10.0.0.5/32 @ 22")
+	allow, allowAt, err := egress.ParseAllow(" 10.1.2.3/8 , fc00::/7@8080,10.0.0.5/32 @ 22")
 	require.NoError(t, err)
 	require.Equal(t, prefixes("10.0.0.0/8"), allow)
-	require.Equal(t, []probe.PrefixPort{
+	require.Equal(t, []egress.PrefixPort{
 		{Prefix: netip.MustParsePrefix("fc00::/7"), Port: 8080}, {Prefix: netip.MustParsePrefix("10.0.0.5/32"), Port: 22},
 	}, allowAt)
 
-	allow, allowAt, err = probe.ParseAllow(" ")
+	allow, allowAt, err = egress.ParseAllow(" ")
 	require.NoError(t, err)
 	require.Empty(t, allow)
 	require.Empty(t, allowAt)
@@ -184,32 +184,32 @@ func TestParseAllow(t *testing.T) {
 		"", "@", "@80", "10.0.0.0/8@", "10.0.0.0/8@0", "10.0.0.0/8@65536", "10.0.0.0/8@+80", "10.0.0.0/8@80@81",
 		"10.0.0.0/8:80", "::ffff:10.0.0.0/104@80",
 	} {
-		_, _, err := probe.ParseAllow("127.0.0.0/8," + item)
+		_, _, err := egress.ParseAllow("127.0.0.0/8," + item)
 		require.ErrorContains(t, err, `"`+item+`"`)
 	}
 }
 
 func TestParsePorts(t *testing.T) {
 	t.Parallel()
-	ports, err := probe.ParsePorts(" 22,25 ")
+	ports, err := egress.ParsePorts(" 22,25 ")
 	require.NoError(t, err)
 	require.Equal(t, []uint16{22, 25}, ports)
-	ports, err = probe.ParsePorts(" ")
+	ports, err = egress.ParsePorts(" ")
 	require.NoError(t, err)
 	require.Empty(t, ports)
 	for _, item := range []string{"", "0", "65536", "-1", "22-25", "ssh"} {
-		_, err := probe.ParsePorts("22," + item)
+		_, err := egress.ParsePorts("22," + item)
 		require.ErrorContains(t, err, `"`+item+`"`)
 	}
 }
 
 func TestParseNAT64(t *testing.T) {
 	t.Parallel()
-	ranges, err := probe.ParseNAT64("64:ff9b:1::/96, 2001:db8:64::/96")
+	ranges, err := egress.ParseNAT64("64:ff9b:1::/96, 2001:db8:64::/96")
 	require.NoError(t, err)
 	require.Equal(t, prefixes("64:ff9b:1::/96", "2001:db8:64::/96"), ranges)
 	for _, item := range []string{"64:ff9b:1::/48", "10.0.0.0/8", "64:ff9b:1::", ""} {
-		_, err := probe.ParseNAT64("64:ff9b:1::/96," + item)
+		_, err := egress.ParseNAT64("64:ff9b:1::/96," + item)
 		require.Error(t, err, item)
 	}
 }

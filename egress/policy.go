@@ -1,12 +1,10 @@
-package probe
+package egress
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 )
 
 // Policy says which addresses may be connected to. The zero Policy permits the public Internet.
@@ -66,18 +64,18 @@ var badPorts = []uint16{
 	6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 }
 
-// errRefused is wrapped by every refusal of a Policy.
-var errRefused = errors.New("refused by the egress policy")
+// ErrRefused is wrapped by every refusal of a Policy.
+var ErrRefused = errors.New("refused by the egress policy")
 
 // Check returns nil if addr may be connected to. The text of its error names the address and the rule: it is for the
 // operator's log, and an oracle for port scans if a user sees it.
 func (p Policy) Check(addr netip.AddrPort) error {
-	return p.check(addr, p.permitsPort(addr.Port()))
+	return p.check(addr, p.PermitsPort(addr.Port()))
 }
 
 // CheckDNS is Check for a DNS server, whose port is one of those that HTTP must not go to.
 func (p Policy) CheckDNS(addr netip.AddrPort) error {
-	return p.check(addr, addr.Port() == dnsPort || p.permitsPort(addr.Port()))
+	return p.check(addr, p.PermitsDNSPort(addr.Port()))
 }
 
 // CheckAddr is Check for a ping, which has no port: what is allowed at one port alone is not allowed to be pinged.
@@ -96,7 +94,7 @@ func (p Policy) check(addr netip.AddrPort, permitsPort bool) error {
 		rule = "has a port that is refused"
 	}
 	if rule != "" {
-		return fmt.Errorf("%w: %s: %s", errRefused, addr, rule)
+		return fmt.Errorf("%w: %s: %s", ErrRefused, addr, rule)
 	}
 	return nil
 }
@@ -127,9 +125,13 @@ func (p Policy) allows(addr netip.AddrPort) bool {
 	})
 }
 
-func (p Policy) permitsPort(port uint16) bool {
+// PermitsPort reports whether a port may be connected to, at an address that may be.
+func (p Policy) PermitsPort(port uint16) bool {
 	return !badPort(port) || port != 0 && slices.Contains(p.AllowPorts, port)
 }
+
+// PermitsDNSPort is PermitsPort for a DNS server.
+func (p Policy) PermitsDNSPort(port uint16) bool { return port == dnsPort || p.PermitsPort(port) }
 
 func (p Policy) onFloor(addr netip.AddrPort) bool {
 	if within(floor, addr.Addr()) || within(p.RefusePrefixes, addr.Addr()) {
@@ -174,72 +176,4 @@ func prefixes(texts ...string) []netip.Prefix {
 		parsed[i] = netip.MustParsePrefix(text)
 	}
 	return parsed
-}
-
-// ParseCIDRs reads a comma-separated list of address ranges such as "10.0.0.0/8, fc00::/7". An empty list holds none.
-func ParseCIDRs(list string) ([]netip.Prefix, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil
-	}
-	var ranges []netip.Prefix
-	for item := range strings.SplitSeq(list, ",") {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(item))
-		if err != nil || prefix.Addr().Is4In6() { // ::ffff:10.0.0.0/104 would contain nothing: addresses are unmapped
-			return nil, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8 or fc00::/7", item)
-		}
-		ranges = append(ranges, prefix.Masked())
-	}
-	return ranges, nil
-}
-
-// ParseAllow reads an allow-list: ranges as ParseCIDRs reads them, some of which may be for one port alone, which is
-// written as 10.0.0.0/8@8080 or fc00::/7@8080.
-func ParseAllow(list string) (allow []netip.Prefix, allowAt []PrefixPort, err error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil, nil
-	}
-	for item := range strings.SplitSeq(list, ",") {
-		text, portText, hasPort := strings.Cut(item, "@")
-		ranges, rangeErr := ParseCIDRs(text)
-		ports, portErr := ParsePorts(portText)
-		switch { // an item without a range or a port would be passed over, and its author not told
-		case rangeErr != nil, portErr != nil, len(ranges) != 1, hasPort && len(ports) != 1:
-			return nil, nil, fmt.Errorf("%q is not a range of addresses such as 10.0.0.0/8, fc00::/7 or 10.0.0.0/8@8080", item)
-		case hasPort:
-			allowAt = append(allowAt, PrefixPort{ranges[0], ports[0]})
-		default:
-			allow = append(allow, ranges[0])
-		}
-	}
-	return allow, allowAt, nil
-}
-
-// ParsePorts reads a comma-separated list of ports such as "22, 25". An empty list holds none.
-func ParsePorts(list string) ([]uint16, error) {
-	if strings.TrimSpace(list) == "" {
-		return nil, nil
-	}
-	var ports []uint16
-	for item := range strings.SplitSeq(list, ",") {
-		port, err := strconv.ParseUint(strings.TrimSpace(item), 10, 16)
-		if err != nil || port == 0 {
-			return nil, fmt.Errorf("%q is not a port from 1 to 65535", item)
-		}
-		ports = append(ports, uint16(port))
-	}
-	return ports, nil
-}
-
-// ParseNAT64 reads a comma-separated list of NAT64 prefixes, each of 96 bits.
-func ParseNAT64(list string) ([]netip.Prefix, error) {
-	ranges, err := ParseCIDRs(list)
-	if err != nil {
-		return nil, err
-	}
-	for _, prefix := range ranges {
-		if prefix.Bits() != 96 || !prefix.Addr().Is6() {
-			return nil, fmt.Errorf("%q is not a NAT64 prefix of 96 bits such as 64:ff9b:1::/96", prefix)
-		}
-	}
-	return ranges, nil
 }
