@@ -5,7 +5,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=${VERSION}" -o /riverwatch ./cmd/riverwatch
+ENV CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=nomsgpack"
+RUN go build -ldflags "-s -w -X main.version=${VERSION}" -o /riverwatch ./cmd/riverwatch
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /riverwatch /riverwatch
