@@ -12,6 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WITH_DATABASE = $(if $(TEST_DATABASE_URL),,scripts/postgres.sh throwaway)
 PACKAGES_WITH = $$(grep -rlE '^func $(1)' --include='*_test.go' . | xargs -r dirname | sort -u)
 TOOLS = bin/tools/.built
+SAY = echo "$$(date +%T) "
 
 # gin without msgpack, which we do not speak: a sixth of the program, and of the time to build it.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=nomsgpack)
@@ -27,7 +28,7 @@ run: build ## run all of Riverwatch on 127.0.0.1:8080, with a database of its ow
 	exec scripts/postgres.sh with .data/postgres bin/riverwatch serve
 
 build: ## build bin/riverwatch
-	@echo "go: building bin/riverwatch (minutes the first time, then seconds)…" >&2
+	@$(SAY) "building bin/riverwatch (minutes the first time, then seconds)…" >&2
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/riverwatch ./cmd/riverwatch
 
 # One package at a time: each has tests that run together, and they share one database and few cores.
@@ -91,7 +92,7 @@ ci: lint check-generated vuln modules ## do what .ci/run does after the tests
 tools: $(TOOLS) ## build golangci-lint, sqlc and govulncheck into bin/tools
 
 $(TOOLS): tools/go.mod tools/go.sum
-	@echo "tools: building golangci-lint, sqlc and govulncheck (minutes the first time, then seconds)…" >&2
+	@$(SAY) "building golangci-lint, sqlc and govulncheck (minutes the first time, then seconds)…" >&2
 	@mkdir -p bin/tools && cd tools && CGO_ENABLED=0 go build -trimpath -o ../bin/tools/ tool
 	@touch $@
 
