@@ -17,7 +17,7 @@ SAY = echo "$$(date +%T) "
 # gin without msgpack, which we do not speak: a sixth of the program, and of the time to build it.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=nomsgpack)
 
-.PHONY: help run build test cover bench benchmarks chaos fuzz lint generate check-generated vuln modules tools ci clean compiler
+.PHONY: help run build test cover bench benchmarks chaos fuzz lint generate check-generated vuln modules licences tools ci clean compiler
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -82,10 +82,13 @@ vuln: $(TOOLS) ## fail on vulnerabilities that are known and that our code reach
 	  echo "*** THE VULNERABILITY DATABASE CANNOT BE REACHED: NOT CHECKED ***" >&2; code=0; fi; \
 	cat "$$report"; rm -f "$$report"; exit $$code
 
-modules: ## fail if go.mod is not tidy, or a dependency is not what go.sum says
+modules: licences ## fail if go.mod is not tidy, a dependency not what go.sum says or without a licence
 	@go mod verify
 	@cd tools && go mod verify
 	@go mod tidy -diff
+
+licences: ## write the licences of what is in the program, which go with the image, to bin/THIRD_PARTY_LICENSES
+	@mkdir -p bin && scripts/licences.sh >bin/THIRD_PARTY_LICENSES
 
 ci: lint check-generated vuln modules ## do what .ci/run does after the tests
 
