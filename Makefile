@@ -82,10 +82,11 @@ vuln: $(TOOLS) ## fail on vulnerabilities that are known and that our code reach
 	  echo "*** THE VULNERABILITY DATABASE CANNOT BE REACHED: NOT CHECKED ***" >&2; code=0; fi; \
 	cat "$$report"; rm -f "$$report"; exit $$code
 
-modules: licences ## fail if go.mod is not tidy, a dependency not what go.sum says or without a licence
+modules: licences ## check dependencies: go.sum, a tidy go.mod, docs/dependencies.md, licences
 	@go mod verify
 	@cd tools && go mod verify
 	@go mod tidy -diff
+	@scripts/dependencies.sh
 
 licences: ## write the licences of what is in the program, which go with the image, to bin/THIRD_PARTY_LICENSES
 	@mkdir -p bin && scripts/licences.sh >bin/THIRD_PARTY_LICENSES
