@@ -5,10 +5,12 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-X main.version=${VERSION}" -o /riverwatch ./cmd/riverwatch
+ENV CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=nomsgpack"
+RUN go build -ldflags "-s -w -X main.version=${VERSION}" -o /riverwatch ./cmd/riverwatch \
+  && scripts/licences.sh >/THIRD_PARTY_LICENSES
 
 FROM gcr.io/distroless/static-debian12:nonroot
-COPY --from=build /riverwatch /riverwatch
+COPY --from=build /riverwatch /THIRD_PARTY_LICENSES /src/LICENSE /
 USER 65532:65532
 ENTRYPOINT ["/riverwatch"]
 CMD ["serve"]

@@ -24,7 +24,7 @@ else
 fi
 bundle=$cache/postgresql-$major-$suite
 
-say() { echo "postgres: $*" >&2 || true; } # the terminal may be gone
+say() { echo "$(date +%T)  postgres: $*" >&2 || true; } # as riverwatch logs for people; the terminal may be gone
 die() { say "$*"; exit 1; }
 usage() { sed -n 's/^#   postgres.sh/postgres.sh/p' "$0" >&2; exit 2; }
 

@@ -39,6 +39,7 @@ type config struct {
 	DBConnections int            `env:"RIVERWATCH_DB_CONNECTIONS" envDefault:"10"`
 	LogChunk      duration       `env:"RIVERWATCH_LOG_CHUNK" envDefault:"6h"`
 	LogLevel      slog.Level     `env:"RIVERWATCH_LOG_LEVEL" envDefault:"info"`
+	LogFormat     logFormat      `env:"RIVERWATCH_LOG_FORMAT"` // empty: as [program.logger] finds fit
 
 	// OpenTelemetry's own, as far as they say whether there are traces and where these go. The rest the SDK reads itself.
 	OTLPEndpoint   string `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
@@ -102,7 +103,20 @@ func (d *duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// logFormat is text or json.
+type logFormat string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *logFormat) UnmarshalText(text []byte) error {
+	*f = logFormat(text)
+	if *f != logText && *f != logJSON {
+		return fmt.Errorf("%q is no format of a log", text)
+	}
+	return nil
+}
+
 var (
+	_ encoding.TextUnmarshaler = (*logFormat)(nil)
 	_ encoding.TextUnmarshaler = (*allowList)(nil)
 	_ encoding.TextUnmarshaler = (*ports)(nil)
 	_ encoding.TextUnmarshaler = (*nat64)(nil)
@@ -169,6 +183,8 @@ func accepted(fieldType reflect.Type) string {
 		return "accepted is a comma-separated list such as 64:ff9b:1::/96"
 	case reflect.TypeFor[duration]():
 		return "accepted is a duration such as 6h or 30m"
+	case reflect.TypeFor[logFormat]():
+		return "accepted is text or json"
 	case reflect.TypeFor[slog.Level]():
 		return "accepted is debug, info, warn or error"
 	default:

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"riverwatch/db"
@@ -89,7 +88,6 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 
 	store := monitors.Store{Conn: pool, Queue: inserts, Now: time.Now}
 	created, began := 0, time.Now()
-	bar := p.progressBar(flags.count)
 	for first := 1; first <= flags.count; first += generateBatch {
 		batch, err := flags.monitors(policy, first, min(flags.count, first+generateBatch-1))
 		if err != nil {
@@ -104,9 +102,9 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 				created++
 			}
 		}
-		_ = bar.Add(len(creations)) // only the picture of the progress can fail
+		fmt.Fprintf(p.stderr, "\rcreating monitors: %d/%d", first+len(creations)-1, flags.count)
 	}
-	_ = bar.Finish()
+	fmt.Fprintln(p.stderr)
 	fmt.Fprintf(p.stdout, "created %d monitors in %s; %d were there already\n",
 		created, time.Since(began).Round(time.Millisecond), flags.count-created)
 	return nil
@@ -124,16 +122,4 @@ func (f generateFlags) monitors(policy egress.Policy, first, last int) ([]monito
 		batch = append(batch, monitor.Complete())
 	}
 	return batch, nil
-}
-
-func (p *program) progressBar(count int) *progressbar.ProgressBar {
-	return progressbar.NewOptions(count,
-		progressbar.OptionSetWriter(p.stderr),
-		progressbar.OptionSetDescription("creating monitors"),
-		progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(),
-		progressbar.OptionSetWidth(30),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		progressbar.OptionOnCompletion(func() { fmt.Fprintln(p.stderr) }),
-	)
 }

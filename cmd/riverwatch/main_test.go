@@ -140,7 +140,7 @@ func TestSettings(t *testing.T) {
 			"RIVERWATCH_PROBES_PER_HOST": "1e3", "RIVERWATCH_DB_CONNECTIONS": "x", "RIVERWATCH_LOG_CHUNK": "6",
 			"RIVERWATCH_LOG_LEVEL": "loud", "RIVERWATCH_ALLOW_PORTS": "ssh", "RIVERWATCH_REFUSE_CIDRS": "nonsense",
 			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b::/64", "RIVERWATCH_MAX_BODY_BYTES": "1MB", "RIVERWATCH_RESOLVER": "dns.example",
-			"RIVERWATCH_RECORDER_QUEUE": "all",
+			"RIVERWATCH_RECORDER_QUEUE": "all", "RIVERWATCH_LOG_FORMAT": "xml",
 		}
 		for _, name := range []string{"serve", "api", "worker", "healthcheck", "generate-monitors"} {
 			_, _, err := command(t.Context(), wrong, name)
@@ -181,6 +181,20 @@ func TestMigrate(t *testing.T) {
 	matched := regexp.MustCompile(`riverwatch: version (\d+) of (\d+)`).FindStringSubmatch(stdout)
 	require.NotNil(t, matched, stdout)
 	require.Equal(t, matched[1], matched[2])
+	require.Contains(t, stderr, `"msg":"schema is new","migrations":`+matched[1])
+	require.Equal(t, 2, strings.Count(stderr, "\n"), "a line a step: %s", stderr)
+	_, stderr, err = command(t.Context(), environment, "migrate", "up")
+	require.NoError(t, err)
+	require.Contains(t, stderr, `"msg":"database ready","schema":`+matched[1])
+	require.NotContains(t, stderr, "schema is new")
+
+	environment["RIVERWATCH_LOG_LEVEL"] = "debug"
+	_, _, err = command(t.Context(), environment, "migrate", "down", "--steps", "1")
+	require.NoError(t, err)
+	_, stderr, err = command(t.Context(), environment, "migrate", "up")
+	require.NoError(t, err)
+	require.Contains(t, stderr, `"msg":"migration"`)
+	require.Contains(t, stderr, `"msg":"schema is up to date"`)
 
 	_, _, err = command(t.Context(), environment, "migrate", "down", "--steps", "100")
 	require.NoError(t, err)
@@ -331,6 +345,7 @@ func TestServe(t *testing.T) {
 		"RIVERWATCH_METRICS_LISTEN": freeAddress(t),
 	}
 	r := start(t, environment, "serve").answers()
+	require.Contains(t, r.stderr.String(), `"msg":"listening","on":"`+r.baseURL+`"`)
 
 	status, raw := r.request(http.MethodPost, "/api/v1/monitors", fmt.Sprintf(`{"url":%q,"interval_seconds":10}`, target.URL))
 	require.Equal(t, http.StatusCreated, status, raw)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"riverwatch/db"
@@ -51,10 +52,42 @@ func (p *program) migrateUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := db.MigrateUp(ctx, config.DatabaseURL, time.Duration(config.LogChunk), logger); err != nil {
+	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := p.bringUp(ctx, config, pool, logger); err != nil {
 		return err
 	}
 	return p.migrateStatus(ctx)
+}
+
+// bringUp brings the schema up to date, and says so in a line. The migrations one by one are for RIVERWATCH_LOG_LEVEL=debug.
+func (p *program) bringUp(ctx context.Context, config config, pool *pgxpool.Pool, logger *slog.Logger) error {
+	before, err := db.SchemaVersions(ctx, pool)
+	if err != nil {
+		return err
+	}
+	logger.InfoContext(ctx, "database ready", slog.Int("schema", before.Riverwatch))
+	each := logger
+	if config.LogLevel > slog.LevelDebug {
+		each = p.quiet(config)
+	}
+	if err := db.MigrateUp(ctx, config.DatabaseURL, time.Duration(config.LogChunk), each); err != nil {
+		return err
+	}
+	after, err := db.SchemaVersions(ctx, pool)
+	if err != nil {
+		return err
+	}
+	switch {
+	case before.Riverwatch == 0:
+		logger.InfoContext(ctx, "schema is new", slog.Int("migrations", after.Riverwatch), slog.Int("of_river", after.River))
+	case before != after:
+		logger.InfoContext(ctx, "schema is up to date", slog.Int("from", before.Riverwatch), slog.Int("to", after.Riverwatch))
+	}
+	return nil
 }
 
 func (p *program) migrateDown(ctx context.Context, steps int) error {

@@ -101,7 +101,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 	}
 	defer pool.Close()
 	if roles.migrates {
-		if err := db.MigrateUp(ctx, config.DatabaseURL, time.Duration(config.LogChunk), logger); err != nil {
+		if err := p.bringUp(ctx, config, pool, logger); err != nil {
 			return err
 		}
 	}
@@ -162,16 +162,6 @@ type server struct {
 	traces    trace.TracerProvider // nil: none
 }
 
-// logger logs as JSON, which escapes what strangers may have put into a value.
-func (p *program) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
-}
-
-// quiet is the logger of River, which says little that matters.
-func (p *program) quiet(config config) *slog.Logger {
-	return p.logger(max(config.LogLevel, slog.LevelWarn))
-}
-
 // answer serves HTTP until ctx is done, and then lets open requests finish.
 func (s *server) answer(ctx context.Context) error {
 	handler, err := s.handler(ctx)
@@ -195,7 +185,7 @@ func (s *server) answer(ctx context.Context) error {
 		stopped <- httpServer.Shutdown(stopCtx)
 	}()
 
-	s.greet()
+	s.greet(ctx)
 	if err := httpServer.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
@@ -205,13 +195,16 @@ func (s *server) answer(ctx context.Context) error {
 	return nil
 }
 
-// greet prints where to look.
-func (s *server) greet() {
+// greet tells where to look.
+func (s *server) greet(ctx context.Context) {
 	address := reachable(netip.MustParseAddrPort(s.listener.Addr().String()))
-	fmt.Fprintf(s.stdout, `Riverwatch %s is up. Worth opening:
+	s.logger.InfoContext(ctx, "listening", slog.String("on", "http://"+address.String()))
+	fmt.Fprintf(s.stdout, `
+Riverwatch %s is up. Worth opening:
   http://%[2]s/docs/             the API, to read and to try
   http://%[2]s/river/            River UI: every job, with its args and its output
   http://%[2]s/api/v1/monitors   your monitors
+
 `, version, address)
 }
 
