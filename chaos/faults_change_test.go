@@ -110,7 +110,7 @@ func (w *world) insertMany(t *testing.T, count int) time.Time {
 			FROM generate_series(1, $1::integer) AS n
 			RETURNING id
 		), states AS (
-			INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'pending' FROM inserted
+			INSERT INTO monitor_states SELECT id, 'pending', $2, $2, 0, 0 FROM inserted
 		)
 		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
 		count, slot, schedule.Interval, schedule.Phase, w.target.URL)

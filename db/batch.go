@@ -30,7 +30,7 @@ INSERT INTO monitors (
     $18, $19, $20, $20
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type CreateMonitorsBatchResults struct {
@@ -107,28 +107,28 @@ func (b *CreateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
 		row := b.br.QueryRow()
 		err := row.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.Phase,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		)
 		if f != nil {
 			f(t, i, err)

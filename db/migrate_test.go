@@ -107,35 +107,6 @@ func TestMigrations(t *testing.T) {
 		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
 	})
 
-	t.Run("PhasesAreWholeSecondsBelowQuarterSlots", func(t *testing.T) {
-		t.Parallel()
-		databaseURL := dbtest.URL(t)
-		pool := dbtest.Open(t, databaseURL)
-		monitor := dbtest.Monitor(t, pool, 60, 7.75)
-		slot := time.UnixMilli(1_790_000_047_750).UTC()
-		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
-			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []float64{7.75},
-		}))
-		for _, phase := range []string{"7", "7.75"} {
-			_, err := pool.Exec(t.Context(), `INSERT INTO river_job (kind, queue, state, max_attempts, args)
-				VALUES ('round', 'rounds', 'available', 20, $1)`, `{"interval": 60, "phase": `+phase+`}`)
-			require.NoError(t, err)
-		}
-		promised := func() int {
-			return count(t, pool, "promised_slots(to_timestamp(1790000040), to_timestamp(1790000160)) WHERE phase = 7")
-		}
-
-		require.Zero(t, promised())
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-8, discard))
-		require.Equal(t, 1, promised(), "the first slot was promised from a fraction of a second on")
-		require.Equal(t, 1, count(t, pool, "monitors WHERE phase = 7"))
-		require.Equal(t, 1, count(t, pool, "river_job"), "one that the older program can read")
-
-		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
-		require.Equal(t, 1, promised(), "monitors that are there keep their phases")
-		require.Equal(t, 1, count(t, pool, "monitors WHERE phase = 7"))
-	})
-
 	t.Run("CutOffAtAnyPointTheNextStartFinishes", func(t *testing.T) {
 		t.Parallel()
 		databaseURL := dbtest.EmptyURL(t)

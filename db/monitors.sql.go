@@ -64,7 +64,7 @@ func (q *Queries) DeleteMonitor(ctx context.Context, arg DeleteMonitorParams) er
 }
 
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
 FOR UPDATE
 `
@@ -81,34 +81,34 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.Phase,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitor = `-- name: GetMonitor :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 `
 
@@ -117,34 +117,34 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.Phase,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 FOR UPDATE
 `
@@ -154,34 +154,34 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.Phase,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorWithState = `-- name: GetMonitorWithState :one
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE monitors.id = $1 AND monitors.deleted_at IS NULL
@@ -198,40 +198,40 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 	var i GetMonitorWithStateRow
 	err := row.Scan(
 		&i.Monitor.ID,
+		&i.Monitor.Name,
+		&i.Monitor.Tags,
+		&i.Monitor.Method,
+		&i.Monitor.URL,
+		&i.Monitor.Request,
+		&i.Monitor.SecretNames,
+		&i.Monitor.TimeoutMS,
+		&i.Monitor.MaxRedirects,
+		&i.Monitor.AcceptedStatuses,
+		&i.Monitor.Regexp,
+		&i.Monitor.RegexpInvert,
+		&i.Monitor.Expectations,
+		&i.Monitor.IntervalSeconds,
+		&i.Monitor.Phase,
+		&i.Monitor.RetryIntervalSeconds,
+		&i.Monitor.FailureThreshold,
+		&i.Monitor.SuccessThreshold,
+		&i.Monitor.Version,
 		&i.Monitor.CreatedAt,
 		&i.Monitor.UpdatedAt,
 		&i.Monitor.PausedAt,
 		&i.Monitor.DeletedAt,
-		&i.Monitor.IntervalSeconds,
-		&i.Monitor.Phase,
-		&i.Monitor.TimeoutMS,
-		&i.Monitor.MaxRedirects,
-		&i.Monitor.FailureThreshold,
-		&i.Monitor.SuccessThreshold,
-		&i.Monitor.RetryIntervalSeconds,
-		&i.Monitor.Version,
-		&i.Monitor.RegexpInvert,
-		&i.Monitor.Name,
-		&i.Monitor.Method,
-		&i.Monitor.URL,
-		&i.Monitor.Regexp,
-		&i.Monitor.AcceptedStatuses,
-		&i.Monitor.Tags,
-		&i.Monitor.Request,
-		&i.Monitor.Expectations,
-		&i.Monitor.SecretNames,
 		&i.MonitorState.MonitorID,
+		&i.MonitorState.Status,
 		&i.MonitorState.Since,
 		&i.MonitorState.JudgedSlot,
 		&i.MonitorState.Failures,
 		&i.MonitorState.Successes,
-		&i.MonitorState.Status,
 	)
 	return i, err
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -275,34 +275,34 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 		var i ListMonitorsByIDRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Name,
+			&i.Monitor.Tags,
+			&i.Monitor.Method,
+			&i.Monitor.URL,
+			&i.Monitor.Request,
+			&i.Monitor.SecretNames,
+			&i.Monitor.TimeoutMS,
+			&i.Monitor.MaxRedirects,
+			&i.Monitor.AcceptedStatuses,
+			&i.Monitor.Regexp,
+			&i.Monitor.RegexpInvert,
+			&i.Monitor.Expectations,
+			&i.Monitor.IntervalSeconds,
+			&i.Monitor.Phase,
+			&i.Monitor.RetryIntervalSeconds,
+			&i.Monitor.FailureThreshold,
+			&i.Monitor.SuccessThreshold,
+			&i.Monitor.Version,
 			&i.Monitor.CreatedAt,
 			&i.Monitor.UpdatedAt,
 			&i.Monitor.PausedAt,
 			&i.Monitor.DeletedAt,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.Version,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Name,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Regexp,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Tags,
-			&i.Monitor.Request,
-			&i.Monitor.Expectations,
-			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
+			&i.MonitorState.Status,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
-			&i.MonitorState.Status,
 		); err != nil {
 			return nil, err
 		}
@@ -315,7 +315,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 }
 
 const listMonitorsByName = `-- name: ListMonitorsByName :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -361,34 +361,34 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 		var i ListMonitorsByNameRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Name,
+			&i.Monitor.Tags,
+			&i.Monitor.Method,
+			&i.Monitor.URL,
+			&i.Monitor.Request,
+			&i.Monitor.SecretNames,
+			&i.Monitor.TimeoutMS,
+			&i.Monitor.MaxRedirects,
+			&i.Monitor.AcceptedStatuses,
+			&i.Monitor.Regexp,
+			&i.Monitor.RegexpInvert,
+			&i.Monitor.Expectations,
+			&i.Monitor.IntervalSeconds,
+			&i.Monitor.Phase,
+			&i.Monitor.RetryIntervalSeconds,
+			&i.Monitor.FailureThreshold,
+			&i.Monitor.SuccessThreshold,
+			&i.Monitor.Version,
 			&i.Monitor.CreatedAt,
 			&i.Monitor.UpdatedAt,
 			&i.Monitor.PausedAt,
 			&i.Monitor.DeletedAt,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.Version,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Name,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Regexp,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Tags,
-			&i.Monitor.Request,
-			&i.Monitor.Expectations,
-			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
+			&i.MonitorState.Status,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
-			&i.MonitorState.Status,
 		); err != nil {
 			return nil, err
 		}
@@ -401,7 +401,7 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
     monitors.interval_seconds = $1 AND monitors.phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -431,28 +431,28 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.Phase,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -500,7 +500,7 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
     monitors.interval_seconds = $1 AND monitors.phase = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -540,28 +540,28 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.Phase,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -623,7 +623,7 @@ UPDATE monitors SET
     version = version + 1,
     updated_at = $19
 WHERE id = $20
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type UpdateMonitorParams struct {
@@ -676,28 +676,28 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.Phase,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }

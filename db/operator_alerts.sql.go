@@ -23,7 +23,7 @@ func (q *Queries) CloseStaleAlerts(ctx context.Context, at time.Time) error {
 }
 
 const listAlerts = `-- name: ListAlerts :many
-SELECT id, opened_at, seen_at, closed_at, kind, message, workers, open_workers FROM operator_alerts
+SELECT id, kind, message, workers, open_workers, opened_at, seen_at, closed_at FROM operator_alerts
 ORDER BY opened_at DESC, id DESC
 LIMIT $1::integer
 `
@@ -40,13 +40,13 @@ func (q *Queries) ListAlerts(ctx context.Context, pageSize int) ([]OperatorAlert
 		var i OperatorAlert
 		if err := rows.Scan(
 			&i.ID,
-			&i.OpenedAt,
-			&i.SeenAt,
-			&i.ClosedAt,
 			&i.Kind,
 			&i.Message,
 			&i.Workers,
 			&i.OpenWorkers,
+			&i.OpenedAt,
+			&i.SeenAt,
+			&i.ClosedAt,
 		); err != nil {
 			return nil, err
 		}

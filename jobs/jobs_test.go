@@ -377,7 +377,7 @@ func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Sc
 			FROM generate_series(1, $1::integer) AS n
 			RETURNING id
 		), states AS (
-			INSERT INTO monitor_states SELECT id, $5, $5, 0, 0, 'pending' FROM inserted
+			INSERT INTO monitor_states SELECT id, 'pending', $5, $5, 0, 0 FROM inserted
 		)
 		INSERT INTO monitor_schedules SELECT id, $5, NULL, $3, $4 FROM inserted`,
 		n, idStep, schedule.Interval, schedule.Phase, first)

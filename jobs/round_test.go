@@ -517,7 +517,7 @@ func TestRoundInTrouble(t *testing.T) {
 			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET',
 				'http://' || n || '.example/' || $1, '{200}', '{}'
 			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.Phase, noon, n)
-		p.exec(t, `INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'up' FROM monitors WHERE interval_seconds = $1`,
+		p.exec(t, `INSERT INTO monitor_states SELECT id, 'up', $2, $2, 0, 0 FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, noon)
 		p.exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, noon)

@@ -1,29 +1,38 @@
 -- Promises against what came of them, for people with psql and for the tend job.
 
--- promised_slots gives each (slot, monitor) that was promised from since until before until.
-CREATE FUNCTION promised_slots(since timestamptz, until timestamptz)
-RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase integer)
+-- slots_of gives the slots of an interval and phase from since until before until.
+CREATE FUNCTION slots_of(interval_seconds integer, phase double precision, since timestamptz, until timestamptz)
+RETURNS SETOF timestamptz
 LANGUAGE sql STABLE
 AS $$
-    SELECT to_timestamp(second), s.monitor_id, s.interval_seconds, s.phase
+    SELECT to_timestamp(phase + interval_seconds * turn)
+    FROM generate_series(
+        ceil((date_part('epoch', since) - phase) / interval_seconds)::bigint,
+        ceil((date_part('epoch', until) - phase) / interval_seconds)::bigint - 1
+    ) AS turn
+$$;
+
+-- promised_slots gives each (slot, monitor) that was promised from since until before until.
+CREATE FUNCTION promised_slots(since timestamptz, until timestamptz)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase double precision)
+LANGUAGE sql STABLE
+AS $$
+    SELECT slot, s.monitor_id, s.interval_seconds, s.phase
     FROM monitor_schedules AS s
-    CROSS JOIN LATERAL (
-        SELECT
-            ceil(extract(epoch FROM greatest(since, s.from_at)))::bigint AS low,
-            ceil(extract(epoch FROM least(until, s.until_at)))::bigint - 1 AS high
-    ) AS range
-    CROSS JOIN LATERAL generate_series(
-        low + ((s.phase - low) % s.interval_seconds + s.interval_seconds) % s.interval_seconds,
-        high,
-        s.interval_seconds
-    ) AS second
-    WHERE s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
+    CROSS JOIN LATERAL slots_of(
+        s.interval_seconds, s.phase, greatest(since, s.from_at), least(until, s.until_at)
+    ) AS slot
+    WHERE
+        s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
+        -- Most schedules of long intervals have no slot in a range of minutes: to see that is cheaper than to ask for them.
+        AND ceil((date_part('epoch', since) - s.phase) / s.interval_seconds)
+        < ceil((date_part('epoch', until) - s.phase) / s.interval_seconds)
 $$;
 
 -- unaccounted_slots gives each promised (slot, monitor) that has neither a row nor a gap. A slot of the last few
 -- minutes may still be at work; an older one in this list would be a fault of ours.
 CREATE FUNCTION unaccounted_slots(since timestamptz, until timestamptz)
-RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase integer)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase double precision)
 LANGUAGE sql STABLE
 AS $$
     SELECT p.slot, p.monitor_id, p.interval_seconds, p.phase
@@ -43,26 +52,25 @@ AS $$
 $$;
 
 -- monitor_scans gives the log of one monitor from since until before until. The key of monitor_log begins with the
--- slot, so this asks for the slots that its schedules name, a slot more at either end, and for the scans outside rounds.
+-- slot, so this asks for the slots that its schedules name, and for the scans outside rounds. A scan that was at work
+-- when its schedule was closed lies at the end of it or just behind, so each is asked for a slot more at either end.
 CREATE FUNCTION monitor_scans(id bigint, since timestamptz, until timestamptz)
 RETURNS SETOF monitor_log
 LANGUAGE sql STABLE
 AS $$
     SELECT l.*
     FROM (
-        SELECT DISTINCT to_timestamp(second) AS slot
+        SELECT DISTINCT slot
         FROM monitor_schedules AS s
-        CROSS JOIN LATERAL (
-            SELECT
-                ceil(extract(epoch FROM greatest(since, s.from_at)))::bigint - s.interval_seconds AS low,
-                ceil(extract(epoch FROM least(until, s.until_at)))::bigint AS high
-        ) AS range
-        CROSS JOIN LATERAL generate_series(
-            low + ((s.phase - low) % s.interval_seconds + s.interval_seconds) % s.interval_seconds,
-            high,
-            s.interval_seconds
-        ) AS second
-        WHERE s.monitor_id = id AND s.from_at < until AND (s.until_at IS NULL OR s.until_at >= since)
+        CROSS JOIN LATERAL slots_of(
+            s.interval_seconds,
+            s.phase,
+            greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
+            least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
+        ) AS slot
+        WHERE
+            s.monitor_id = id AND s.from_at < until
+            AND (s.until_at IS NULL OR s.until_at + make_interval(secs => s.interval_seconds) >= since)
     ) AS due
     CROSS JOIN LATERAL (
         SELECT * FROM monitor_log AS m
@@ -74,11 +82,12 @@ AS $$
     WHERE m.monitor_id = id AND m.reason <> 'round' AND m.slot >= since AND m.slot < until
 $$;
 
--- How far tend has compared promises with what came of them: one row.
 CREATE TABLE tend_progress (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     checked_until timestamptz NOT NULL
 );
+
+COMMENT ON TABLE tend_progress IS 'How far tend has compared promises with what came of them: one row.';
 
 ---- create above / drop below ----
 
@@ -86,3 +95,4 @@ DROP TABLE tend_progress;
 DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
+DROP FUNCTION slots_of(integer, double precision, timestamptz, timestamptz);
