@@ -71,7 +71,7 @@ func race(t *testing.T, w *world) {
 // schedules gives those of all monitors, once each.
 func (w *world) schedules(t *testing.T) (schedules []uptime.Schedule) {
 	t.Helper()
-	rows, err := w.direct.Query(t.Context(), "SELECT DISTINCT interval_seconds, phase FROM monitors")
+	rows, err := w.direct.Query(t.Context(), "SELECT DISTINCT interval_seconds, phase_ms FROM monitors")
 	require.NoError(t, err)
 	schedules, err = pgx.CollectRows(rows, pgx.RowToStructByPos[uptime.Schedule])
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func insertNext(ctx context.Context, queue jobs.Queue, schedules []uptime.Schedu
 	for _, schedule := range schedules {
 		next := schedule.SlotAfter(time.Now())
 		rounds = append(rounds, river.InsertManyParams{
-			Args:       jobs.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: next},
+			Args:       jobs.RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: next},
 			InsertOpts: &river.InsertOpts{ScheduledAt: next},
 		})
 	}
@@ -99,11 +99,11 @@ func newMetrics() *jobs.Metrics { return jobs.NewMetrics(prometheus.NewRegistry(
 // insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
 func (w *world) insertMany(t *testing.T, count int) time.Time {
 	t.Helper()
-	schedule := uptime.Schedule{Interval: 60, Phase: float64((time.Now().Unix() + 20) % 60)}
+	schedule := uptime.Schedule{Interval: 60, PhaseMS: 1000 * int((time.Now().Unix()+20)%60)}
 	slot := schedule.SlotAfter(time.Now())
 	w.exec(t, `
 		WITH inserted AS (
-			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
 			SELECT 1000000 + n, $2, $2, $3, $4, 5000, 0, 1, 1, 86400, false, 'many', 'GET', $5 || '/many/' || n, '{200}', '{}'
@@ -113,7 +113,7 @@ func (w *world) insertMany(t *testing.T, count int) time.Time {
 			INSERT INTO monitor_states SELECT id, 'pending', $2, $2, 0, 0 FROM inserted
 		)
 		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
-		count, slot, schedule.Interval, schedule.Phase, w.target.URL)
+		count, slot, schedule.Interval, schedule.PhaseMS, w.target.URL)
 	queue, err := jobs.NewQueue(w.direct, discard)
 	require.NoError(t, err)
 	require.NoError(t, insertNext(t.Context(), queue, []uptime.Schedule{schedule}))
@@ -131,7 +131,7 @@ func pileUp(t *testing.T, w *world) {
 		yesterday := time.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour)
 		w.exec(t, `
 			INSERT INTO river_job (kind, queue, state, max_attempts, args, scheduled_at)
-			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase', n, 'slot',
+			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase_ms', 1000 * n, 'slot',
 				to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), at
 			FROM generate_series(1, $1::integer) AS n, LATERAL (SELECT $2::timestamptz + n * INTERVAL '1 second' AS at) AS a`,
 			backlog, yesterday)

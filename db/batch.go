@@ -21,7 +21,7 @@ var (
 
 const createMonitors = `-- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
+    id, name, method, url, regexp, regexp_invert, interval_seconds, phase_ms, timeout_ms, accepted_statuses,
     max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
     secret_names, paused_at, created_at, updated_at
 ) VALUES (
@@ -30,7 +30,7 @@ INSERT INTO monitors (
     $18, $19, $20, $20
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
-RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type CreateMonitorsBatchResults struct {
@@ -47,7 +47,7 @@ type CreateMonitorsParams struct {
 	Regexp               *string
 	RegexpInvert         bool
 	IntervalSeconds      int
-	Phase                float64
+	PhaseMS              int
 	TimeoutMS            int
 	AcceptedStatuses     []string
 	MaxRedirects         int
@@ -74,7 +74,7 @@ func (q *Queries) CreateMonitors(ctx context.Context, arg []CreateMonitorsParams
 			a.Regexp,
 			a.RegexpInvert,
 			a.IntervalSeconds,
-			a.Phase,
+			a.PhaseMS,
 			a.TimeoutMS,
 			a.AcceptedStatuses,
 			a.MaxRedirects,
@@ -120,7 +120,7 @@ func (b *CreateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
 			&i.RegexpInvert,
 			&i.Expectations,
 			&i.IntervalSeconds,
-			&i.Phase,
+			&i.PhaseMS,
 			&i.RetryIntervalSeconds,
 			&i.FailureThreshold,
 			&i.SuccessThreshold,

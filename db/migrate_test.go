@@ -76,13 +76,13 @@ func TestMigrations(t *testing.T) {
 		t.Parallel()
 		databaseURL := dbtest.URL(t)
 		pool := dbtest.Open(t, databaseURL)
-		monitor := dbtest.Monitor(t, pool, 60, 7)
+		monitor := dbtest.Monitor(t, pool, 60, 7000)
 		slot := time.Unix(1_790_000_047, 0).UTC()
 		asked := dbtest.Scan(monitor.ID, slot.Add(1500*time.Millisecond))
 		asked.Reason = "asked"
 		dbtest.Insert(t, pool, dbtest.Scan(monitor.ID, slot), dbtest.Scan(monitor.ID, slot.Add(24*time.Hour)), asked)
 		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
-			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []float64{7},
+			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, PhasesMS: []int{7000},
 		}))
 
 		// The log as a plain table, and no functions.

@@ -30,8 +30,8 @@ type Monitor struct {
 	// More regexps, of headers, values of a JSON body, times, days of the certificate.
 	Expectations    []byte
 	IntervalSeconds int
-	// Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.
-	Phase                float64
+	// A multiple of 250. The slots are the instants t with t mod (1000 * interval_seconds) = phase_ms, in milliseconds of Unix time.
+	PhaseMS              int
 	RetryIntervalSeconds int
 	FailureThreshold     int
 	SuccessThreshold     int
@@ -64,7 +64,7 @@ type MonitorSchedule struct {
 	FromAt          time.Time
 	UntilAt         *time.Time
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // The secrets of a monitor's request. The API shows their names only, from monitors.secret_names.

@@ -14,7 +14,7 @@ const countRoundMonitors = `-- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
     SELECT FROM monitors
     WHERE
-        monitors.interval_seconds = $1 AND monitors.phase = $2
+        monitors.interval_seconds = $1 AND monitors.phase_ms = $2
         AND paused_at IS NULL AND deleted_at IS NULL
         AND EXISTS (
             SELECT 1 FROM monitor_schedules AS s
@@ -26,7 +26,7 @@ SELECT count(*)::integer FROM (
 
 type CountRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 	AtMost          int
 }
@@ -35,7 +35,7 @@ type CountRoundMonitorsParams struct {
 func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitorsParams) (int, error) {
 	row := q.db.QueryRow(ctx, countRoundMonitors,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.Slot,
 		arg.AtMost,
 	)
@@ -64,7 +64,7 @@ func (q *Queries) DeleteMonitor(ctx context.Context, arg DeleteMonitorParams) er
 }
 
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
 FOR UPDATE
 `
@@ -94,7 +94,7 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 		&i.RegexpInvert,
 		&i.Expectations,
 		&i.IntervalSeconds,
-		&i.Phase,
+		&i.PhaseMS,
 		&i.RetryIntervalSeconds,
 		&i.FailureThreshold,
 		&i.SuccessThreshold,
@@ -108,7 +108,7 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 }
 
 const getMonitor = `-- name: GetMonitor :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 `
 
@@ -130,7 +130,7 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 		&i.RegexpInvert,
 		&i.Expectations,
 		&i.IntervalSeconds,
-		&i.Phase,
+		&i.PhaseMS,
 		&i.RetryIntervalSeconds,
 		&i.FailureThreshold,
 		&i.SuccessThreshold,
@@ -144,7 +144,7 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 }
 
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 FOR UPDATE
 `
@@ -167,7 +167,7 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 		&i.RegexpInvert,
 		&i.Expectations,
 		&i.IntervalSeconds,
-		&i.Phase,
+		&i.PhaseMS,
 		&i.RetryIntervalSeconds,
 		&i.FailureThreshold,
 		&i.SuccessThreshold,
@@ -181,7 +181,7 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 }
 
 const getMonitorWithState = `-- name: GetMonitorWithState :one
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE monitors.id = $1 AND monitors.deleted_at IS NULL
@@ -211,7 +211,7 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 		&i.Monitor.RegexpInvert,
 		&i.Monitor.Expectations,
 		&i.Monitor.IntervalSeconds,
-		&i.Monitor.Phase,
+		&i.Monitor.PhaseMS,
 		&i.Monitor.RetryIntervalSeconds,
 		&i.Monitor.FailureThreshold,
 		&i.Monitor.SuccessThreshold,
@@ -231,7 +231,7 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -288,7 +288,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 			&i.Monitor.RegexpInvert,
 			&i.Monitor.Expectations,
 			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
+			&i.Monitor.PhaseMS,
 			&i.Monitor.RetryIntervalSeconds,
 			&i.Monitor.FailureThreshold,
 			&i.Monitor.SuccessThreshold,
@@ -315,7 +315,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 }
 
 const listMonitorsByName = `-- name: ListMonitorsByName :many
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -374,7 +374,7 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 			&i.Monitor.RegexpInvert,
 			&i.Monitor.Expectations,
 			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
+			&i.Monitor.PhaseMS,
 			&i.Monitor.RetryIntervalSeconds,
 			&i.Monitor.FailureThreshold,
 			&i.Monitor.SuccessThreshold,
@@ -401,9 +401,9 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
-    monitors.interval_seconds = $1 AND monitors.phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
@@ -414,14 +414,14 @@ ORDER BY id
 
 type ListRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 }
 
 // ListRoundMonitors gives the active monitors to which a round is promised. One that has just come from another schedule
 // may have been scanned at this slot by that one.
 func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsParams) ([]Monitor, error) {
-	rows, err := q.db.Query(ctx, listRoundMonitors, arg.IntervalSeconds, arg.Phase, arg.Slot)
+	rows, err := q.db.Query(ctx, listRoundMonitors, arg.IntervalSeconds, arg.PhaseMS, arg.Slot)
 	if err != nil {
 		return nil, err
 	}
@@ -444,7 +444,7 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 			&i.RegexpInvert,
 			&i.Expectations,
 			&i.IntervalSeconds,
-			&i.Phase,
+			&i.PhaseMS,
 			&i.RetryIntervalSeconds,
 			&i.FailureThreshold,
 			&i.SuccessThreshold,
@@ -467,7 +467,7 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 const listRoundParts = `-- name: ListRoundParts :many
 SELECT DISTINCT (id / $1::bigint)::bigint AS part FROM monitors
 WHERE
-    interval_seconds = $2 AND phase = $3
+    interval_seconds = $2 AND phase_ms = $3
     AND paused_at IS NULL AND deleted_at IS NULL
 ORDER BY part
 `
@@ -475,12 +475,12 @@ ORDER BY part
 type ListRoundPartsParams struct {
 	PartWidth       int64
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // ListRoundParts numbers the blocks of part_width ids in which a round has active monitors.
 func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) ([]int64, error) {
-	rows, err := q.db.Query(ctx, listRoundParts, arg.PartWidth, arg.IntervalSeconds, arg.Phase)
+	rows, err := q.db.Query(ctx, listRoundParts, arg.PartWidth, arg.IntervalSeconds, arg.PhaseMS)
 	if err != nil {
 		return nil, err
 	}
@@ -500,9 +500,9 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
-    monitors.interval_seconds = $1 AND monitors.phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= $3 AND id < $4
     AND EXISTS (
@@ -515,7 +515,7 @@ ORDER BY id
 
 type ListUnscannedRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	SinceID         int64
 	UntilID         int64
 	Slot            time.Time
@@ -526,7 +526,7 @@ type ListUnscannedRoundMonitorsParams struct {
 func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscannedRoundMonitorsParams) ([]Monitor, error) {
 	rows, err := q.db.Query(ctx, listUnscannedRoundMonitors,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.SinceID,
 		arg.UntilID,
 		arg.Slot,
@@ -553,7 +553,7 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 			&i.RegexpInvert,
 			&i.Expectations,
 			&i.IntervalSeconds,
-			&i.Phase,
+			&i.PhaseMS,
 			&i.RetryIntervalSeconds,
 			&i.FailureThreshold,
 			&i.SuccessThreshold,
@@ -607,7 +607,7 @@ UPDATE monitors SET
     regexp = $4,
     regexp_invert = $5,
     interval_seconds = $6,
-    phase = $7,
+    phase_ms = $7,
     timeout_ms = $8,
     accepted_statuses = $9,
     max_redirects = $10,
@@ -623,7 +623,7 @@ UPDATE monitors SET
     version = version + 1,
     updated_at = $19
 WHERE id = $20
-RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type UpdateMonitorParams struct {
@@ -633,7 +633,7 @@ type UpdateMonitorParams struct {
 	Regexp               *string
 	RegexpInvert         bool
 	IntervalSeconds      int
-	Phase                float64
+	PhaseMS              int
 	TimeoutMS            int
 	AcceptedStatuses     []string
 	MaxRedirects         int
@@ -658,7 +658,7 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 		arg.Regexp,
 		arg.RegexpInvert,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.TimeoutMS,
 		arg.AcceptedStatuses,
 		arg.MaxRedirects,
@@ -689,7 +689,7 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 		&i.RegexpInvert,
 		&i.Expectations,
 		&i.IntervalSeconds,
-		&i.Phase,
+		&i.PhaseMS,
 		&i.RetryIntervalSeconds,
 		&i.FailureThreshold,
 		&i.SuccessThreshold,

@@ -149,7 +149,7 @@ func newMonitorBody(monitor db.Monitor, state db.MonitorState, now time.Time) mo
 	body.setRequest(config.Request, monitor.SecretNames)
 	body.setExpectations(config.Expectations)
 	if monitor.PausedAt == nil {
-		schedule := uptime.Schedule{Interval: monitor.IntervalSeconds, Phase: monitor.Phase}
+		schedule := uptime.Schedule{Interval: monitor.IntervalSeconds, PhaseMS: monitor.PhaseMS}
 		next := schedule.SlotAfter(now)
 		body.NextScanAt = &next
 	}

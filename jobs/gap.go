@@ -29,7 +29,7 @@ func declareGap(
 	ctx context.Context, queries *db.Queries, schedule uptime.Schedule, from, to time.Time, reason string, at time.Time,
 ) (*db.DeclareGapRow, error) {
 	gap, err := queries.DeclareGap(ctx, db.DeclareGapParams{
-		IntervalSeconds: schedule.Interval, Phase: schedule.Phase, FromSlot: from, ToSlot: to, Reason: reason, At: at,
+		IntervalSeconds: schedule.Interval, PhaseMS: schedule.PhaseMS, FromSlot: from, ToSlot: to, Reason: reason, At: at,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // none was to be declared
@@ -49,7 +49,7 @@ func declareMonitorGaps(
 		return nil
 	}
 	err := queries.DeclareMonitorGaps(ctx, db.DeclareMonitorGapsParams{
-		IntervalSeconds: schedule.Interval, Phase: schedule.Phase, MonitorIDs: monitorIDs, Slot: slot, Reason: reason, At: at,
+		IntervalSeconds: schedule.Interval, PhaseMS: schedule.PhaseMS, MonitorIDs: monitorIDs, Slot: slot, Reason: reason, At: at,
 	})
 	if err != nil {
 		return fmt.Errorf("declare gap %s at %s: %w", reason, slot, err)

@@ -222,7 +222,7 @@ func createParams(id int64, config MonitorConfig, at time.Time) db.CreateMonitor
 	return db.CreateMonitorsParams{
 		ID: id, Name: config.Name, Method: config.Method, URL: config.URL, Regexp: config.Regexp,
 		RegexpInvert: config.RegexpInvert, IntervalSeconds: config.IntervalSeconds,
-		Phase: uptime.ScheduleOf(id, config.IntervalSeconds).Phase, TimeoutMS: config.TimeoutMS,
+		PhaseMS: uptime.ScheduleOf(id, config.IntervalSeconds).PhaseMS, TimeoutMS: config.TimeoutMS,
 		AcceptedStatuses: config.AcceptedStatuses, MaxRedirects: config.MaxRedirects,
 		FailureThreshold: config.FailureThreshold, SuccessThreshold: config.SuccessThreshold,
 		RetryIntervalSeconds: config.RetryIntervalSeconds, Tags: config.Tags,
@@ -364,7 +364,7 @@ func updateParams(current db.Monitor, config MonitorConfig, at time.Time) db.Upd
 	return db.UpdateMonitorParams{
 		ID: current.ID, Name: config.Name, Method: config.Method, URL: config.URL, Regexp: config.Regexp,
 		RegexpInvert: config.RegexpInvert, IntervalSeconds: config.IntervalSeconds,
-		Phase: nextSchedule(current, config).Phase, TimeoutMS: config.TimeoutMS,
+		PhaseMS: nextSchedule(current, config).PhaseMS, TimeoutMS: config.TimeoutMS,
 		AcceptedStatuses: config.AcceptedStatuses, MaxRedirects: config.MaxRedirects,
 		FailureThreshold: config.FailureThreshold, SuccessThreshold: config.SuccessThreshold,
 		RetryIntervalSeconds: config.RetryIntervalSeconds, Tags: config.Tags,

@@ -53,8 +53,8 @@ func TestWorkersShareAHost(t *testing.T) {
 				p.create(t, config("http://one.example/"+itoa(int64(i)), 60))
 			}
 			schedule := scheduleOf(p.create(t, config("http://one.example/", 60)))
-			p.exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
-			p.exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, noon)
+			p.exec(t, "UPDATE monitors SET phase_ms = $1", schedule.PhaseMS)
+			p.exec(t, "UPDATE monitor_schedules SET phase_ms = $1, from_at = $2", schedule.PhaseMS, noon)
 
 			for i := range workers - 1 {
 				p.exec(t, "INSERT INTO workers VALUES ($1, now())", itoa(int64(i)))
@@ -69,7 +69,7 @@ func TestWorkersShareAHost(t *testing.T) {
 			slot := schedule.SlotAfter(noon)
 			p.inTime(slot)
 			done := make(chan error)
-			go func() { done <- p.tryRound(t, jobs.RoundArgs{Interval: 60, Phase: schedule.Phase, Slot: slot}) }()
+			go func() { done <- p.tryRound(t, jobs.RoundArgs{Interval: 60, PhaseMS: schedule.PhaseMS, Slot: slot}) }()
 			require.Eventually(t, c.holds(each), 10*time.Second, time.Millisecond)
 			require.Never(t, func() bool { return !c.holds(each)() }, 100*time.Millisecond, 10*time.Millisecond)
 			release()

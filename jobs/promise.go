@@ -35,7 +35,7 @@ func (c changer) promise(ctx context.Context, monitors ...db.Monitor) error {
 		open.MonitorIDs = append(open.MonitorIDs, monitor.ID)
 		open.FromAts = append(open.FromAts, firstSlots[scheduleOf(monitor)])
 		open.IntervalsSeconds = append(open.IntervalsSeconds, monitor.IntervalSeconds)
-		open.Phases = append(open.Phases, monitor.Phase)
+		open.PhasesMS = append(open.PhasesMS, monitor.PhaseMS)
 	}
 	if err := c.queries.OpenSchedules(ctx, open); err != nil {
 		return fmt.Errorf("open schedules: %w", err)
@@ -50,7 +50,7 @@ func distinctSchedules(monitors []db.Monitor) []uptime.Schedule {
 		schedules[i] = scheduleOf(monitor)
 	}
 	slices.SortFunc(schedules, func(a, b uptime.Schedule) int {
-		return cmp.Or(cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.Phase, b.Phase))
+		return cmp.Or(cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.PhaseMS, b.PhaseMS))
 	})
 	return slices.Compact(schedules)
 }
@@ -59,7 +59,7 @@ func (c changer) lockRounds(ctx context.Context, schedules []uptime.Schedule) er
 	var params db.LockRoundsParams
 	for _, schedule := range schedules {
 		params.IntervalsSeconds = append(params.IntervalsSeconds, schedule.Interval)
-		params.Phases = append(params.Phases, schedule.Phase)
+		params.PhasesMS = append(params.PhasesMS, schedule.PhaseMS)
 	}
 	if err := c.queries.LockRounds(ctx, params); err != nil {
 		return fmt.Errorf("lock rounds: %w", err)
@@ -119,7 +119,7 @@ func (c changer) withdraw(ctx context.Context, monitorID int64) error {
 		return fmt.Errorf("get the schedule of monitor %d: %w", monitorID, err)
 	}
 
-	schedule := uptime.Schedule{Interval: open.IntervalSeconds, Phase: open.Phase}
+	schedule := uptime.Schedule{Interval: open.IntervalSeconds, PhaseMS: open.PhaseMS}
 	_, err = c.queries.GetScan(ctx, db.GetScanParams{Slot: schedule.SlotAt(c.at), MonitorID: monitorID})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("get the present scan of monitor %d: %w", monitorID, err)

@@ -58,9 +58,9 @@ func TestRequestReachesTheProbe(t *testing.T) {
 	require.Equal(t, "{}", string(plain.Expectations))
 	require.Equal(t, []string{"basic_password", "header X-Api-Key"}, monitor.SecretNames)
 
-	p.exec(t, "UPDATE monitors SET phase = 7")
-	p.exec(t, "UPDATE monitor_schedules SET phase = 7, from_at = $1", noon)
-	monitor.Phase = 7
+	p.exec(t, "UPDATE monitors SET phase_ms = 7000")
+	p.exec(t, "UPDATE monitor_schedules SET phase_ms = 7000, from_at = $1", noon)
+	monitor.PhaseMS = 7000
 	slot := scheduleOf(monitor).SlotAfter(noon)
 	p.setNow(slot)
 	p.round(t, roundOf(monitor, slot))

@@ -41,7 +41,7 @@ const (
 // RoundArgs name the round of one interval and phase at one slot. They are unique for ever: a slot has at most one job.
 type RoundArgs struct {
 	Interval int       `json:"interval" river:"unique"` // seconds
-	Phase    float64   `json:"phase" river:"unique"`    // seconds, in quarters
+	PhaseMS  int       `json:"phase_ms" river:"unique"`
 	Slot     time.Time `json:"slot" river:"unique"`
 
 	// Part is 0 for the round itself, or else says which block of ids this sibling scans.
@@ -64,7 +64,7 @@ func (RoundArgs) InsertOpts() river.InsertOpts {
 }
 
 func (a RoundArgs) schedule() uptime.Schedule {
-	return uptime.Schedule{Interval: a.Interval, Phase: a.Phase}
+	return uptime.Schedule{Interval: a.Interval, PhaseMS: a.PhaseMS}
 }
 
 // partWidth is how many ids a part covers. It follows from the interval alone, so that a monitor belongs to the same
@@ -79,7 +79,7 @@ func roundJob(schedule uptime.Schedule, slot time.Time) river.InsertManyParams {
 // roundJobAt inserts the round of a slot, to begin at an instant.
 func roundJobAt(schedule uptime.Schedule, slot, begin time.Time) river.InsertManyParams {
 	return river.InsertManyParams{
-		Args:       RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot},
+		Args:       RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: slot},
 		InsertOpts: &river.InsertOpts{ScheduledAt: begin},
 	}
 }
@@ -189,7 +189,7 @@ func (s *Scanner) beginRound(ctx context.Context, job *river.Job[RoundArgs]) (pa
 	err = inTx(ctx, s.Conn, func(tx pgx.Tx) error {
 		queries := db.New(tx)
 		// Whoever promises this slot now is waited for, and his monitor is seen.
-		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}); err != nil {
+		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS}); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
 		monitors, parts, err := shareOut(ctx, queries, job)
@@ -214,7 +214,7 @@ func (s *Scanner) beginRound(ctx context.Context, job *river.Job[RoundArgs]) (pa
 func shareOut(ctx context.Context, queries *db.Queries, job *river.Job[RoundArgs]) (monitors int, parts []int64, err error) {
 	args := job.Args
 	monitors, err = queries.CountRoundMonitors(ctx, db.CountRoundMonitorsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot, AtMost: roundSize + 1,
+		IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot, AtMost: roundSize + 1,
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("count monitors: %w", err)
@@ -223,7 +223,7 @@ func shareOut(ctx context.Context, queries *db.Queries, job *river.Job[RoundArgs
 		return monitors, nil, nil
 	}
 	parts, err = queries.ListRoundParts(ctx, db.ListRoundPartsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, PartWidth: args.partWidth(),
+		IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, PartWidth: args.partWidth(),
 	})
 	if err != nil {
 		return 0, nil, fmt.Errorf("list parts: %w", err)
@@ -249,11 +249,11 @@ func (s *Scanner) listMonitors(ctx context.Context, args RoundArgs, part int64) 
 	queries := db.New(s.Conn)
 	if part == whole {
 		return queries.ListRoundMonitors(ctx, db.ListRoundMonitorsParams{
-			IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot,
 		})
 	}
 	return queries.ListUnscannedRoundMonitors(ctx, db.ListUnscannedRoundMonitorsParams{
-		IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+		IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot,
 		SinceID: part * args.partWidth(), UntilID: (part + 1) * args.partWidth(),
 	})
 }
@@ -328,7 +328,7 @@ func (s *Scanner) declareMissed(ctx context.Context, job *river.Job[RoundArgs], 
 	var gap *db.DeclareGapRow
 	err := inTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
 		// Another late round of the chain is waited for, lest both declare the same slots.
-		lock := db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}
+		lock := db.LockRoundParams{IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS}
 		if err := db.New(tx).LockRound(ctx, lock); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}

@@ -37,8 +37,8 @@ func TestRound(t *testing.T) {
 		schedule := scheduleOf(monitor)
 		sameRound := func(path string) db.Monitor {
 			m := p.create(t, config(s.URL+path, 60))
-			p.exec(t, "UPDATE monitors SET phase = $2 WHERE id = $1", m.ID, schedule.Phase)
-			p.exec(t, "UPDATE monitor_schedules SET phase = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.Phase,
+			p.exec(t, "UPDATE monitors SET phase_ms = $2 WHERE id = $1", m.ID, schedule.PhaseMS)
+			p.exec(t, "UPDATE monitor_schedules SET phase_ms = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.PhaseMS,
 				schedule.SlotAfter(noon))
 			return m
 		}
@@ -164,8 +164,8 @@ func TestRoundBeforeItsSlot(t *testing.T) {
 		edited, paused := p.create(t, config(s.URL+"/before", 60)), p.create(t, config(s.URL+"/paused", 60))
 		schedule := scheduleOf(edited)
 		slot := schedule.SlotAfter(noon)
-		p.exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
-		p.exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, slot)
+		p.exec(t, "UPDATE monitors SET phase_ms = $1", schedule.PhaseMS)
+		p.exec(t, "UPDATE monitor_schedules SET phase_ms = $1, from_at = $2", schedule.PhaseMS, slot)
 
 		// Both change between the beginning of the round, which inserts the next one, and its slot.
 		p.exec(t, fmt.Sprintf(`
@@ -259,21 +259,21 @@ func (c *tally) Probe(_ context.Context, target probe.Target) probe.Result {
 	return well()
 }
 
-// River's unique key is a hash of this text: rounds that were inserted when phases were whole seconds keep theirs.
+// River's unique key is a hash of this text.
 func TestRoundArgsAreWrittenAsEver(t *testing.T) {
 	t.Parallel()
-	for phase, want := range map[float64]string{7: "7", 7.25: "7.25", 86399: "86399"} {
-		text, err := json.Marshal(jobs.RoundArgs{Interval: 86400, Phase: phase, Slot: noon})
+	for phase, want := range map[int]string{0: "0", 7250: "7250", 86_399_750: "86399750"} {
+		text, err := json.Marshal(jobs.RoundArgs{Interval: 86400, PhaseMS: phase, Slot: noon})
 		require.NoError(t, err)
-		require.Equal(t, `{"interval":86400,"phase":`+want+`,"slot":"`+noon.Format(time.RFC3339)+`"}`, string(text))
+		require.Equal(t, `{"interval":86400,"phase_ms":`+want+`,"slot":"`+noon.Format(time.RFC3339)+`"}`, string(text))
 	}
 }
 
 func TestRoundOfMany(t *testing.T) {
 	t.Parallel()
-	schedule := uptime.Schedule{Interval: 10, Phase: 3}
+	schedule := uptime.Schedule{Interval: 10, PhaseMS: 3000}
 	slot := schedule.SlotAfter(noon)
-	first := jobs.RoundArgs{Interval: 10, Phase: 3, Slot: slot}
+	first := jobs.RoundArgs{Interval: 10, PhaseMS: 3000, Slot: slot}
 
 	// 1,200 monitors with ids from 1,040 to 49,000, so that they are in three parts of 20,000 ids.
 	newMany := func(t *testing.T) (*process, *tally) {
@@ -307,7 +307,7 @@ func TestRoundOfMany(t *testing.T) {
 		t.Parallel()
 		p, prober := newMany(t)
 		p.round(t, first)
-		require.Contains(t, openJobs[jobs.RoundArgs](t, p), jobs.RoundArgs{Interval: 10, Phase: 3, Slot: schedule.Next(slot)})
+		require.Contains(t, openJobs[jobs.RoundArgs](t, p), jobs.RoundArgs{Interval: 10, PhaseMS: 3000, Slot: schedule.Next(slot)})
 
 		parts := workParts(t, p)
 		require.Len(t, parts, 2)
@@ -509,25 +509,25 @@ func TestRoundInTrouble(t *testing.T) {
 	newRound := func(t *testing.T, prober jobs.Prober, limits jobs.Limits, n int) (*process, jobs.RoundArgs) {
 		t.Helper()
 		p := newProcessOn(t, pool, prober, limits)
-		schedule := uptime.Schedule{Interval: int(interval.Add(1)), Phase: 5}
+		schedule := uptime.Schedule{Interval: int(interval.Add(1)), PhaseMS: 5000}
 		slot := schedule.SlotAfter(noon)
-		p.exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+		p.exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
 			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET',
 				'http://' || n || '.example/' || $1, '{200}', '{}'
-			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.Phase, noon, n)
+			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.PhaseMS, noon, n)
 		p.exec(t, `INSERT INTO monitor_states SELECT id, 'up', $2, $2, 0, 0 FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, noon)
-		p.exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase FROM monitors WHERE interval_seconds = $1`,
+		p.exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase_ms FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, noon)
 		p.inTime(slot)
-		return p, jobs.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot}
+		return p, jobs.RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: slot}
 	}
 	id := func(args jobs.RoundArgs, n int) string { return itoa(int64(args.Interval*100 + n)) }
 	gaps := func(t *testing.T, p *process, args jobs.RoundArgs) []string {
 		t.Helper()
-		return p.gaps(t, uptime.Schedule{Interval: args.Interval, Phase: args.Phase}, args.Slot)
+		return p.gaps(t, uptime.Schedule{Interval: args.Interval, PhaseMS: args.PhaseMS}, args.Slot)
 	}
 	plenty := jobs.Limits{Probes: 100, ProbesPerHost: 100}
 
@@ -647,9 +647,9 @@ func TestRoundInTrouble(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	schedule := uptime.Schedule{Interval: 3600, Phase: 1}
+	schedule := uptime.Schedule{Interval: 3600, PhaseMS: 1000}
 	slot := schedule.SlotAfter(noon)
-	args := jobs.RoundArgs{Interval: 3600, Phase: 1, Slot: slot}
+	args := jobs.RoundArgs{Interval: 3600, PhaseMS: 1000, Slot: slot}
 
 	for name, test := range map[string]struct {
 		limits       jobs.Limits

@@ -153,5 +153,5 @@ func microseconds(d *time.Duration) *int {
 }
 
 func scheduleOf(monitor db.Monitor) uptime.Schedule {
-	return uptime.Schedule{Interval: monitor.IntervalSeconds, Phase: monitor.Phase}
+	return uptime.Schedule{Interval: monitor.IntervalSeconds, PhaseMS: monitor.PhaseMS}
 }

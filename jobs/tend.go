@@ -110,7 +110,7 @@ func (w *TendWorker) reviveChains(ctx context.Context, now time.Time, output *te
 	}
 	rounds := make([]river.InsertManyParams, len(chains))
 	for i, chain := range chains {
-		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, Phase: chain.Phase}
+		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, PhaseMS: chain.PhaseMS}
 		rounds[i] = roundJob(schedule, schedule.SlotAfter(now))
 	}
 	results, err := w.Queue.InsertMany(ctx, rounds)
@@ -174,7 +174,7 @@ func (w *TendWorker) compareStep(
 			step, blocked = slot.Slot, true
 			break
 		}
-		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, Phase: slot.Phase}
+		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, PhaseMS: slot.PhaseMS}
 		gap, err := declareGap(ctx, queries, schedule, slot.Slot, slot.Slot, gapUnaccounted, w.Now())
 		if err != nil {
 			return 0, false, err

@@ -6,11 +6,11 @@ FROM generate_series(1, @count::integer);
 -- CreateMonitors inserts monitors, and no row for one whose (method, url, regexp) is taken.
 -- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, method, url, regexp, regexp_invert, interval_seconds, phase, timeout_ms, accepted_statuses,
+    id, name, method, url, regexp, regexp_invert, interval_seconds, phase_ms, timeout_ms, accepted_statuses,
     max_redirects, failure_threshold, success_threshold, retry_interval_seconds, tags, request, expectations,
     secret_names, paused_at, created_at, updated_at
 ) VALUES (
-    @id, @name, @method, @url, @regexp, @regexp_invert, @interval_seconds, @phase, @timeout_ms, @accepted_statuses,
+    @id, @name, @method, @url, @regexp, @regexp_invert, @interval_seconds, @phase_ms, @timeout_ms, @accepted_statuses,
     @max_redirects, @failure_threshold, @success_threshold, @retry_interval_seconds, @tags, @request, @expectations,
     @secret_names, @paused_at, @at, @at
 )
@@ -41,7 +41,7 @@ UPDATE monitors SET
     regexp = sqlc.narg(regexp),
     regexp_invert = @regexp_invert,
     interval_seconds = @interval_seconds,
-    phase = @phase,
+    phase_ms = @phase_ms,
     timeout_ms = @timeout_ms,
     accepted_statuses = @accepted_statuses,
     max_redirects = @max_redirects,
@@ -107,7 +107,7 @@ LIMIT @page_size::integer;
 SELECT count(*)::integer FROM (
     SELECT FROM monitors
     WHERE
-        monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+        monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
         AND paused_at IS NULL AND deleted_at IS NULL
         AND EXISTS (
             SELECT 1 FROM monitor_schedules AS s
@@ -121,7 +121,7 @@ SELECT count(*)::integer FROM (
 -- name: ListRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
@@ -134,7 +134,7 @@ ORDER BY id;
 -- name: ListUnscannedRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= @since_id AND id < @until_id
     AND EXISTS (
@@ -148,6 +148,6 @@ ORDER BY id;
 -- name: ListRoundParts :many
 SELECT DISTINCT (id / @part_width::bigint)::bigint AS part FROM monitors
 WHERE
-    interval_seconds = @interval_seconds AND phase = @phase
+    interval_seconds = @interval_seconds AND phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
 ORDER BY part;

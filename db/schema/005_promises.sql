@@ -1,41 +1,52 @@
 -- Promises against what came of them, for people with psql and for the tend job.
 
 -- slots_of gives the slots of an interval and phase from since until before until.
-CREATE FUNCTION slots_of(interval_seconds integer, phase double precision, since timestamptz, until timestamptz)
+CREATE FUNCTION slots_of(interval_seconds integer, phase_ms integer, since timestamptz, until timestamptz)
 RETURNS SETOF timestamptz
 LANGUAGE sql STABLE
 AS $$
-    SELECT to_timestamp(phase + interval_seconds * turn)
-    FROM generate_series(
-        ceil((date_part('epoch', since) - phase) / interval_seconds)::bigint,
-        ceil((date_part('epoch', until) - phase) / interval_seconds)::bigint - 1
-    ) AS turn
+    SELECT to_timestamp(ms / 1000.0::double precision) -- exact for quarters of a second
+    FROM (
+        SELECT
+            ceil(extract(epoch FROM since) * 1000)::bigint AS low,
+            ceil(extract(epoch FROM until) * 1000)::bigint - 1 AS high,
+            1000 * interval_seconds::bigint AS interval_ms
+    ) AS range
+    CROSS JOIN LATERAL generate_series(
+        low + ((phase_ms - low) % interval_ms + interval_ms) % interval_ms, high, interval_ms
+    ) AS ms
 $$;
 
 -- promised_slots gives each (slot, monitor) that was promised from since until before until.
 CREATE FUNCTION promised_slots(since timestamptz, until timestamptz)
-RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase double precision)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase_ms integer)
 LANGUAGE sql STABLE
 AS $$
-    SELECT slot, s.monitor_id, s.interval_seconds, s.phase
-    FROM monitor_schedules AS s
+    WITH range AS MATERIALIZED ( -- worked out once, not for each schedule
+        SELECT
+            ceil(extract(epoch FROM since) * 1000)::bigint AS low,
+            ceil(extract(epoch FROM until) * 1000)::bigint AS high
+    )
+    SELECT slot, s.monitor_id, s.interval_seconds, s.phase_ms
+    FROM range
+    CROSS JOIN monitor_schedules AS s
     CROSS JOIN LATERAL slots_of(
-        s.interval_seconds, s.phase, greatest(since, s.from_at), least(until, s.until_at)
+        s.interval_seconds, s.phase_ms, greatest(since, s.from_at), least(until, s.until_at)
     ) AS slot
     WHERE
         s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
         -- Most schedules of long intervals have no slot in a range of minutes: to see that is cheaper than to ask for them.
-        AND ceil((date_part('epoch', since) - s.phase) / s.interval_seconds)
-        < ceil((date_part('epoch', until) - s.phase) / s.interval_seconds)
+        AND ((s.phase_ms - low) % (1000 * s.interval_seconds) + 1000 * s.interval_seconds) % (1000 * s.interval_seconds)
+            < high - low
 $$;
 
 -- unaccounted_slots gives each promised (slot, monitor) that has neither a row nor a gap. A slot of the last few
 -- minutes may still be at work; an older one in this list would be a fault of ours.
 CREATE FUNCTION unaccounted_slots(since timestamptz, until timestamptz)
-RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase double precision)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase_ms integer)
 LANGUAGE sql STABLE
 AS $$
-    SELECT p.slot, p.monitor_id, p.interval_seconds, p.phase
+    SELECT p.slot, p.monitor_id, p.interval_seconds, p.phase_ms
     FROM promised_slots(since, until) AS p
     WHERE
         NOT EXISTS (
@@ -45,7 +56,7 @@ AS $$
         AND NOT EXISTS (
             SELECT 1 FROM scan_gaps AS g
             WHERE
-                g.interval_seconds = p.interval_seconds AND g.phase = p.phase
+                g.interval_seconds = p.interval_seconds AND g.phase_ms = p.phase_ms
                 AND p.slot BETWEEN g.from_slot AND g.to_slot
                 AND (g.monitor_id IS NULL OR g.monitor_id = p.monitor_id)
         )
@@ -64,7 +75,7 @@ AS $$
         FROM monitor_schedules AS s
         CROSS JOIN LATERAL slots_of(
             s.interval_seconds,
-            s.phase,
+            s.phase_ms,
             greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
             least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
         ) AS slot
@@ -95,4 +106,4 @@ DROP TABLE tend_progress;
 DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
-DROP FUNCTION slots_of(integer, double precision, timestamptz, timestamptz);
+DROP FUNCTION slots_of(integer, integer, timestamptz, timestamptz);

@@ -18,7 +18,7 @@ CREATE TABLE monitors (
     expectations jsonb NOT NULL DEFAULT '{}',
     -- when it is scanned
     interval_seconds integer NOT NULL CHECK (interval_seconds BETWEEN 10 AND 86400),
-    phase double precision NOT NULL CHECK (phase >= 0 AND phase < interval_seconds AND phase * 4 = floor(phase * 4)),
+    phase_ms integer NOT NULL CHECK (phase_ms >= 0 AND phase_ms < 1000 * interval_seconds AND phase_ms % 250 = 0),
     retry_interval_seconds integer NOT NULL CHECK (retry_interval_seconds BETWEEN 5 AND 86400),
     -- when it counts as down, and as up
     failure_threshold integer NOT NULL CHECK (failure_threshold BETWEEN 1 AND 100),
@@ -36,12 +36,12 @@ COMMENT ON TABLE monitors IS 'What is watched.';
 COMMENT ON COLUMN monitors.request IS 'Headers, body, user name, TLS and connection options; an option that is not there has its default.';
 COMMENT ON COLUMN monitors.secret_names IS 'What monitor_secrets holds of it: basic_password, bearer_token, client_key_pem, header Name.';
 COMMENT ON COLUMN monitors.expectations IS 'More regexps, of headers, values of a JSON body, times, days of the certificate.';
-COMMENT ON COLUMN monitors.phase IS 'Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.';
+COMMENT ON COLUMN monitors.phase_ms IS 'A multiple of 250. The slots are the instants t with t mod (1000 * interval_seconds) = phase_ms, in milliseconds of Unix time.';
 COMMENT ON COLUMN monitors.version IS 'Counts the changes of the row. The log notes under which version a scan was made.';
 COMMENT ON COLUMN monitors.deleted_at IS 'A deleted monitor keeps its row, so that its history stays and a duplicate can revive it.';
 
 -- A round asks for the active monitors of its interval and phase.
-CREATE INDEX monitors_round ON monitors (interval_seconds, phase, id)
+CREATE INDEX monitors_round ON monitors (interval_seconds, phase_ms, id)
 WHERE paused_at IS NULL AND deleted_at IS NULL;
 
 CREATE INDEX monitors_name ON monitors (name, id) WHERE deleted_at IS NULL;
@@ -77,16 +77,17 @@ CREATE TABLE monitor_schedules (
     from_at timestamptz NOT NULL,
     until_at timestamptz,
     interval_seconds integer NOT NULL,
-    phase double precision NOT NULL,
+    phase_ms integer NOT NULL,
     PRIMARY KEY (monitor_id, from_at),
-    CHECK (until_at >= from_at)
+    CHECK (until_at >= from_at),
+    CHECK (phase_ms >= 0 AND phase_ms < 1000 * interval_seconds AND phase_ms % 250 = 0)
 );
 
 COMMENT ON TABLE monitor_schedules IS 'What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds). Where both are the same, nothing is, but the one slot may have been at work when the promise was withdrawn.';
 
 CREATE UNIQUE INDEX monitor_schedules_open ON monitor_schedules (monitor_id) WHERE until_at IS NULL;
 
-CREATE INDEX monitor_schedules_round ON monitor_schedules (interval_seconds, phase);
+CREATE INDEX monitor_schedules_round ON monitor_schedules (interval_seconds, phase_ms);
 
 ---- create above / drop below ----
 

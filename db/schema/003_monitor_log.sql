@@ -37,21 +37,21 @@ CREATE INDEX monitor_log_outside_rounds ON monitor_log (monitor_id, slot) WHERE 
 
 CREATE TABLE scan_gaps (
     interval_seconds integer NOT NULL,
-    phase double precision NOT NULL,
+    phase_ms integer NOT NULL,
     monitor_id bigint,
     from_slot timestamptz NOT NULL,
     to_slot timestamptz NOT NULL,
     reason text NOT NULL,
     declared_at timestamptz NOT NULL,
     CHECK (from_slot <= to_slot),
-    UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase, to_slot, monitor_id)
+    UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase_ms, to_slot, monitor_id)
 );
 
 COMMENT ON TABLE scan_gaps IS 'Promised slots that were not scanned, declared: those of interval_seconds and phase from from_slot to to_slot, both included.';
 COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval and phase that has no row in monitor_log for the slot.';
 COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, no worker had time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
-CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase, to_slot);
+CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase_ms, to_slot);
 
 ---- create above / drop below ----
 
