@@ -84,22 +84,6 @@ type MonitorState struct {
 	Successes  int
 }
 
-// Trouble of Riverwatch itself: one row however many monitors and processes it is about.
-type OperatorAlert struct {
-	ID int64
-	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
-	Kind    string
-	Message string
-	// All processes that it was about.
-	Workers []string
-	// Those that it is still about.
-	OpenWorkers []string
-	OpenedAt    time.Time
-	// When it was last true: who raises an alert renews it every few seconds. One that is not renewed for a minute is closed.
-	SeenAt   time.Time
-	ClosedAt *time.Time
-}
-
 // Each scan: one probe of one monitor, recorded.
 type Scan struct {
 	// When the scan was due: a slot of the monitor's schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.
@@ -125,4 +109,20 @@ type Scan struct {
 	Error    *string
 	// Of a bad answer: the first of its body, at most 1 KiB, cleaned.
 	BodyExcerpt *string
+}
+
+// Trouble of Riverwatch itself: one row however many monitors and processes it is about.
+type Warning struct {
+	ID int64
+	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
+	Kind    string
+	Message string
+	// All processes that it was about.
+	Processes []string
+	// Those that it is still about.
+	OpenProcesses []string
+	OpenedAt      time.Time
+	// When it was last true: who raises a warning renews it every few seconds. One that is not renewed for a minute is closed.
+	SeenAt   time.Time
+	ClosedAt *time.Time
 }

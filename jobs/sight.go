@@ -21,18 +21,18 @@ const (
 	uneasyTick  = time.Second     // between them when something is wrong, and at the least
 	sampleTick  = 2 * time.Second // between looks at strangers' hosts
 
-	renewTick  = 5 * time.Second  // of an open alert
-	alertSight = "no_sight"       // its kind
-	alertWrite = 3 * time.Second  // how long the database may take
-	takeBackIn = 30 * time.Second // how long it may take to correct what was written
+	renewTick    = 5 * time.Second  // of an open warning
+	warningSight = "no_sight"       // its kind
+	warningWrite = 3 * time.Second  // how long the database may take
+	takeBackIn   = 30 * time.Second // how long it may take to correct what was written
 )
 
-// alertMessage is what the people who run this installation read.
-const alertMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
+// warningMessage is what the people who run this installation read.
+const warningMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
 	"They scan nothing until they see again, and what failed meanwhile is inconclusive."
 
 // Sight judges whether this worker sees the network. While it does not, the worker takes no rounds and no scans, its
-// failures of the last minute become inconclusive, others scan their monitors again if they can, and one alert is
+// failures of the last minute become inconclusive, others scan their monitors again if they can, and one warning is
 // raised. There is one Sight in a process.
 type Sight struct {
 	scanner   *Scanner
@@ -167,7 +167,7 @@ func (s *Sight) follow(ctx context.Context, turned turn) {
 	case noTurn:
 	}
 	if err := s.tellOperators(ctx, turned); err != nil {
-		s.logger.WarnContext(ctx, "alert is not written", slog.Any("error", err))
+		s.logger.WarnContext(ctx, "warning is not written", slog.Any("error", err))
 	}
 	if err := s.takeBack(ctx); err != nil {
 		s.logger.WarnContext(ctx, "failures of a blind worker are not taken back yet", slog.Any("error", err))
@@ -177,25 +177,25 @@ func (s *Sight) follow(ctx context.Context, turned turn) {
 	}
 }
 
-// tellOperators raises the alert, or renews it, or says that it is no longer about this worker.
+// tellOperators raises the warning, or renews it, or says that it is no longer about this worker.
 func (s *Sight) tellOperators(ctx context.Context, turned turn) error {
-	ctx, cancel := context.WithTimeout(ctx, alertWrite)
+	ctx, cancel := context.WithTimeout(ctx, warningWrite)
 	defer cancel()
 	now, queries := s.scanner.Now(), db.New(s.scanner.Conn)
 	switch blind := s.blindness.blind(); {
 	case blind && now.Sub(s.renewedAt) >= renewTick:
-		err := queries.RaiseAlert(ctx, db.RaiseAlertParams{
-			Kind: alertSight, Message: alertMessage, Worker: s.scanner.Worker, At: now,
+		err := queries.RaiseWarning(ctx, db.RaiseWarningParams{
+			Kind: warningSight, Message: warningMessage, Process: s.scanner.Worker, At: now,
 		})
 		if err != nil {
-			return fmt.Errorf("raise the alert: %w", err)
+			return fmt.Errorf("raise the warning: %w", err)
 		}
 		s.renewedAt = now
 	case turned == sawAgain:
 		s.renewedAt = time.Time{}
-		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertSight, Worker: s.scanner.Worker, At: now})
+		err := queries.WithdrawWarning(ctx, db.WithdrawWarningParams{Kind: warningSight, Process: s.scanner.Worker, At: now})
 		if err != nil {
-			return fmt.Errorf("withdraw the alert: %w", err)
+			return fmt.Errorf("withdraw the warning: %w", err)
 		}
 	}
 	return nil

@@ -103,16 +103,16 @@ func TestSight(t *testing.T) {
 		require.Zero(t, p.count(t, "monitor_log WHERE outcome = 'connect_unreachable'"))
 		p.requireAgreement(t, monitors...)
 		require.Equal(t, []string{"no_sight test"}, column[string](t, p,
-			"SELECT kind || ' ' || array_to_string(workers, ',') FROM operator_alerts WHERE closed_at IS NULL"))
+			"SELECT kind || ' ' || array_to_string(processes, ',') FROM warnings WHERE closed_at IS NULL"))
 		again := "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean AND state = 'available'"
 		require.Never(t, func() bool { return !all(again)() }, time.Second, 50*time.Millisecond, "they wait for one that sees")
 
 		n.cut.Store(false)
 		p.logs.await(t, "worker sees the network again")
 		require.Eventually(t, all("monitor_log WHERE reason = 'retry' AND outcome = 'ok'"), 10*time.Second, 10*time.Millisecond)
-		require.Eventually(t, func() bool { return p.count(t, "operator_alerts WHERE closed_at IS NOT NULL") == 1 },
+		require.Eventually(t, func() bool { return p.count(t, "warnings WHERE closed_at IS NOT NULL") == 1 },
 			5*time.Second, 10*time.Millisecond)
-		require.Equal(t, 1, p.count(t, "operator_alerts"))
+		require.Equal(t, 1, p.count(t, "warnings"))
 		p.requireAgreement(t, monitors...)
 	})
 
@@ -202,7 +202,7 @@ func TestSight(t *testing.T) {
 		require.Zero(t, p.state(t, monitor.ID).Failures)
 	})
 
-	t.Run("OneAlertForAllWorkers", func(t *testing.T) {
+	t.Run("OneWarningForAllWorkers", func(t *testing.T) {
 		t.Parallel()
 		p := newProcess(t)
 		first := p.sight(sentinel)
@@ -210,35 +210,35 @@ func TestSight(t *testing.T) {
 		other := newProcessOn(t, p.pool, &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
 		other.scanner.Worker = "w2"
 		second := other.sight(sentinel)
-		alerts := func() []string {
-			return column[string](t, p, `SELECT concat_ws(' ', array_to_string(workers, ','), array_to_string(open_workers, ','),
-				extract(epoch FROM seen_at - opened_at)::int, closed_at IS NOT NULL) FROM operator_alerts ORDER BY id`)
+		warnings := func() []string {
+			return column[string](t, p, `SELECT concat_ws(' ', array_to_string(processes, ','), array_to_string(open_processes, ','),
+				extract(epoch FROM seen_at - opened_at)::int, closed_at IS NOT NULL) FROM warnings ORDER BY id`)
 		}
 		first.GoBlind(noon)
 		first.Follow(t.Context())
 		first.Follow(t.Context())
-		require.Equal(t, []string{"w1 w1 0 f"}, alerts())
+		require.Equal(t, []string{"w1 w1 0 f"}, warnings())
 		p.setNow(noon.Add(5 * time.Second))
 		other.setNow(noon.Add(5 * time.Second))
 		second.GoBlind(noon)
 		second.Follow(t.Context())
 		first.Follow(t.Context())
-		require.Equal(t, []string{"w1,w2 w1,w2 5 f"}, alerts())
+		require.Equal(t, []string{"w1,w2 w1,w2 5 f"}, warnings())
 		first.SeeAgain(t.Context())
-		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts())
+		require.Equal(t, []string{"w1,w2 w2 5 f"}, warnings())
 		p.tend(t)
-		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts(), "it is renewed")
+		require.Equal(t, []string{"w1,w2 w2 5 f"}, warnings(), "it is renewed")
 
 		p.setNow(noon.Add(66 * time.Second)) // w2 was killed
 		p.tend(t)
-		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t"}, warnings())
 		second.SeeAgain(t.Context())
-		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t"}, warnings())
 		p.setNow(noon.Add(70 * time.Second))
 		first.GoBlind(noon)
 		first.Follow(t.Context())
 		first.SeeAgain(t.Context())
-		require.Equal(t, []string{"w1,w2  5 t", "w1  0 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t", "w1  0 t"}, warnings())
 	})
 
 	t.Run("AScanInThePlaceOfOneThatToldNothingIsWantedThoughThereIsNoDoubt", func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestSight(t *testing.T) {
 		leave()
 		sight.Follow(away)
 		for _, message := range []string{
-			"alert is not written", "failures of a blind worker are not taken back yet",
+			"warning is not written", "failures of a blind worker are not taken back yet",
 			"scans of a blind worker are not asked for again yet",
 		} {
 			require.Contains(t, p.logs.all(), message)
@@ -284,6 +284,6 @@ func TestSight(t *testing.T) {
 		require.Equal(t, 2, unseen())
 		require.Equal(t, []string{"round ok", "round inconclusive"}, p.scans(t, monitor.ID))
 		require.Equal(t, uptime.Up, p.state(t, monitor.ID).Status)
-		require.Equal(t, 1, p.count(t, "operator_alerts"))
+		require.Equal(t, 1, p.count(t, "warnings"))
 	})
 }

@@ -66,7 +66,7 @@ func (w *TendWorker) Work(ctx context.Context, _ *river.Job[TendArgs]) error {
 		w.reviveChains(ctx, now, &output),
 		w.declareUnaccounted(ctx, now.Add(-accountedWithin), &output),
 		w.makeChunks(ctx, now),
-		w.closeStaleAlerts(ctx, now),
+		w.closeStaleWarnings(ctx, now),
 		w.forgetWorkers(ctx),
 	)
 	w.Metrics.repairs.Add(float64(output.RoundsRevived + output.SlotsDeclared))
@@ -85,10 +85,10 @@ func (w *TendWorker) makeChunks(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// closeStaleAlerts closes alerts whose workers are gone.
-func (w *TendWorker) closeStaleAlerts(ctx context.Context, now time.Time) error {
-	if err := db.New(w.Conn).CloseStaleAlerts(ctx, now); err != nil {
-		return fmt.Errorf("close stale alerts: %w", err)
+// closeStaleWarnings closes warnings whose processes are gone.
+func (w *TendWorker) closeStaleWarnings(ctx context.Context, now time.Time) error {
+	if err := db.New(w.Conn).CloseStaleWarnings(ctx, now); err != nil {
+		return fmt.Errorf("close stale warnings: %w", err)
 	}
 	return nil
 }
