@@ -80,7 +80,7 @@ func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (c
 	if err := judgeAgain(ctx, queries, taken, doubts.byMonitor); err != nil {
 		return 0, err
 	}
-	if _, err := s.scanner.Queue.InsertManyTx(ctx, tx, unseenScans(taken, s.scanner.Now())); err != nil {
+	if _, err := s.scanner.Queue.InsertManyTx(ctx, tx, scansInPlaceOfBlind(taken, s.scanner.Now())); err != nil {
 		return 0, fmt.Errorf("insert scans: %w", err)
 	}
 	return count, nil

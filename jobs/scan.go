@@ -22,8 +22,8 @@ type ScanArgs struct {
 	MonitorID int64     `json:"monitor_id"`
 	At        time.Time `json:"at"`     // the scan's slot in the log; never one of a schedule
 	Reason    string    `json:"reason"` // ReasonRetry or ReasonAsked
-	// Unseen: in the place of a scan whose worker could not see the network.
-	Unseen bool `json:"unseen,omitempty"`
+	// InPlaceOfBlind: in the place of a scan whose worker could not see the network.
+	InPlaceOfBlind bool `json:"in_place_of_blind,omitempty"`
 }
 
 // Kind implements river.JobArgs.
@@ -98,7 +98,7 @@ func whyNot(job *river.Job[ScanArgs], row db.GetMonitorWithStateRow, now time.Ti
 	switch {
 	case now.Sub(job.Args.At) > scanWithin:
 		return "too late"
-	case job.Args.Reason == ReasonRetry && !job.Args.Unseen && !stateOf(row.MonitorState).Doubtful():
+	case job.Args.Reason == ReasonRetry && !job.Args.InPlaceOfBlind && !stateOf(row.MonitorState).Doubtful():
 		return "no longer in doubt"
 	case job.Attempt > 1 && !isSafe(row.Monitor):
 		return "the request may have been made, and must not be made twice"

@@ -210,7 +210,7 @@ func (s *Sight) scanAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	for ids := range slices.Chunk(missed, batchSize) {
-		if _, err := s.scanner.Queue.InsertMany(ctx, unseenScans(ids, s.scanner.Now())); err != nil {
+		if _, err := s.scanner.Queue.InsertMany(ctx, scansInPlaceOfBlind(ids, s.scanner.Now())); err != nil {
 			s.blindness.giveBackMissed(ids)
 			return fmt.Errorf("insert scans: %w", err)
 		}
@@ -218,11 +218,11 @@ func (s *Sight) scanAgain(ctx context.Context) error {
 	return nil
 }
 
-// unseenScans ask for scans in the place of those that told nothing.
-func unseenScans(monitorIDs []int64, at time.Time) []river.InsertManyParams {
+// scansInPlaceOfBlind ask for scans in the place of those that told nothing.
+func scansInPlaceOfBlind(monitorIDs []int64, at time.Time) []river.InsertManyParams {
 	scans := make([]river.InsertManyParams, len(monitorIDs))
 	for i, id := range monitorIDs {
-		scans[i] = scanJob(ScanArgs{MonitorID: id, At: at, Reason: ReasonRetry, Unseen: true})
+		scans[i] = scanJob(ScanArgs{MonitorID: id, At: at, Reason: ReasonRetry, InPlaceOfBlind: true})
 	}
 	return scans
 }

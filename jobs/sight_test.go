@@ -104,7 +104,7 @@ func TestSight(t *testing.T) {
 		p.requireAgreement(t, monitors...)
 		require.Equal(t, []string{"no_sight test"}, column[string](t, p,
 			"SELECT kind || ' ' || array_to_string(processes, ',') FROM warnings WHERE closed_at IS NULL"))
-		again := "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean AND state = 'available'"
+		again := "river_job WHERE kind = 'scan' AND (args ->> 'in_place_of_blind')::boolean AND state = 'available'"
 		require.Never(t, func() bool { return !all(again)() }, time.Second, 50*time.Millisecond, "they wait for one that sees")
 
 		n.cut.Store(false)
@@ -162,7 +162,7 @@ func TestSight(t *testing.T) {
 			"another worker sees")
 		p.requireAgreement(t, monitors...)
 		require.Equal(t, p.count(t, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE error = 'this worker cannot see the network') AS m"),
-			p.count(t, "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean"), "one scan in the place of each monitor's")
+			p.count(t, "river_job WHERE kind = 'scan' AND (args ->> 'in_place_of_blind')::boolean"), "one scan in the place of each monitor's")
 		for _, monitor := range monitors {
 			require.True(t, p.replayed(t, monitor).Since.Equal(p.state(t, monitor.ID).Since))
 		}
@@ -245,7 +245,7 @@ func TestSight(t *testing.T) {
 		t.Parallel()
 		p := newProcessOn(t, dbtest.New(t), &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
 		monitor := p.create(t, config(url("again"), 3600))
-		args := jobs.ScanArgs{MonitorID: monitor.ID, At: noon.Add(time.Microsecond), Reason: jobs.ReasonRetry, Unseen: true}
+		args := jobs.ScanArgs{MonitorID: monitor.ID, At: noon.Add(time.Microsecond), Reason: jobs.ReasonRetry, InPlaceOfBlind: true}
 		result, err := work(t, p, &jobs.ScanWorker{Scanner: p.scanner}, args)
 		require.NoError(t, err)
 		require.Equal(t, rivertype.JobStateCompleted, result.Job.State)
@@ -278,10 +278,10 @@ func TestSight(t *testing.T) {
 		} {
 			require.Contains(t, p.logs.all(), message)
 		}
-		unseen := func() int { return p.count(t, "river_job WHERE (args ->> 'unseen')::boolean") }
-		require.Zero(t, unseen())
+		again := func() int { return p.count(t, "river_job WHERE (args ->> 'in_place_of_blind')::boolean") }
+		require.Zero(t, again())
 		sight.Follow(t.Context())
-		require.Equal(t, 2, unseen())
+		require.Equal(t, 2, again())
 		require.Equal(t, []string{"round ok", "round inconclusive"}, p.scans(t, monitor.ID))
 		require.Equal(t, uptime.Up, p.state(t, monitor.ID).Status)
 		require.Equal(t, 1, p.count(t, "warnings"))
