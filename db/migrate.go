@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"log/slog"
+	"path"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,16 @@ import (
 
 //go:embed schema/*.sql
 var schemaFiles embed.FS
+
+// The migrations up to this version are the baseline: what an empty database gets. Until the first release they are
+// rewritten as the schema should be; from then on they never change, and what is new is added after them.
+const baselineVersion = 8
+
+const undefinedTable = "42P01" // a SQLSTATE
+
+// ErrEarlierBuild is the error of a database that was made from another baseline.
+var ErrEarlierBuild = errors.New("the database was made by an earlier build, before the first release, and must be made " +
+	"anew: drop it and create it, or, if it is that of make run, remove the folder .data (nothing was changed)")
 
 // Versions says how far a database's schema is: ours and River's, each with the version that this program wants.
 type Versions struct {
@@ -79,14 +90,18 @@ func MigrateDown(ctx context.Context, url string, steps int, logger *slog.Logger
 	})
 }
 
-// SchemaVersions reads the versions of a database's schema; those of a database that was never migrated are 0.
-func SchemaVersions(ctx context.Context, pool *pgxpool.Pool) (Versions, error) {
+// SchemaVersions reads the versions of a database's schema; those of a database that was never migrated are 0. The error
+// is [ErrEarlierBuild] for one that must be made anew.
+func SchemaVersions(ctx context.Context, conn DBTX) (Versions, error) {
 	versions, err := wantedVersions()
 	if err != nil {
 		return Versions{}, err
 	}
-	row, err := New(pool).SchemaVersions(ctx)
-	if IsCode(err, "42P01") { // no such table
+	if err := checkBaseline(ctx, conn); err != nil {
+		return Versions{}, err
+	}
+	row, err := New(conn).SchemaVersions(ctx)
+	if IsCode(err, undefinedTable) {
 		return versions, nil
 	}
 	if err != nil {
@@ -94,6 +109,33 @@ func SchemaVersions(ctx context.Context, pool *pgxpool.Pool) (Versions, error) {
 	}
 	versions.Riverwatch, versions.River = row.Riverwatch, row.River
 	return versions, nil
+}
+
+// checkBaseline gives ErrEarlierBuild, unless the database is new or was made from the baseline of this program.
+func checkBaseline(ctx context.Context, conn DBTX) error {
+	version, err := New(conn).GetSchemaVersion(ctx)
+	if IsCode(err, undefinedTable) || err == nil && version == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get the schema's versions: %w", err)
+	}
+	wanted, err := hashMigrations(baselineVersion)
+	if err != nil {
+		return err
+	}
+	found, err := New(conn).GetBaseline(ctx)
+	if IsCode(err, undefinedTable) {
+		found, err = "none", nil
+	}
+	if err != nil {
+		return fmt.Errorf("get the schema's baseline: %w", err)
+	}
+	if found != wanted {
+		return fmt.Errorf("schema at version %d of the baseline %s, where this program's is %s: %w",
+			version, found, wanted, ErrEarlierBuild)
+	}
+	return nil
 }
 
 func wantedVersions() (Versions, error) {
@@ -108,14 +150,30 @@ func wantedVersions() (Versions, error) {
 // SchemaHash names what MigrateUp makes, in 16 hexadecimal digits: another one with each change of a migration.
 func SchemaHash() (string, error) {
 	versions, err := wantedVersions()
+	if err != nil {
+		return "", err
+	}
+	ours, err := hashMigrations(versions.RiverwatchWanted)
 	hash := fnv.New64a()
-	fmt.Fprintln(hash, versions)
-	err = errors.Join(err, fs.WalkDir(schemaFiles, "schema", func(path string, _ fs.DirEntry, _ error) error {
-		content, _ := fs.ReadFile(schemaFiles, path) // none: a folder
-		fmt.Fprintln(hash, path, len(content), string(content))
-		return nil
-	}))
+	fmt.Fprintln(hash, ours, versions.RiverWanted)
 	return fmt.Sprintf("%016x", hash.Sum64()), err
+}
+
+// hashMigrations gives a hash of the first migrations of ours, in 16 hexadecimal digits.
+func hashMigrations(count int) (string, error) {
+	files, err := fs.ReadDir(schemaFiles, "schema")
+	if err != nil {
+		return "", fmt.Errorf("load the migrations: %w", err)
+	}
+	hash := fnv.New64a()
+	for _, file := range files[:count] {
+		content, err := fs.ReadFile(schemaFiles, path.Join("schema", file.Name()))
+		if err != nil {
+			return "", fmt.Errorf("load the migrations: %w", err)
+		}
+		fmt.Fprintln(hash, file.Name(), len(content), string(content))
+	}
+	return fmt.Sprintf("%016x", hash.Sum64()), nil
 }
 
 type migrators struct {
@@ -150,6 +208,16 @@ func withMigrators(ctx context.Context, url string, logger *slog.Logger, use fun
 	// The lock goes with the connection, whatever happens; this frees it at once.
 	defer func() { _ = New(conn).UnlockMigrations(context.WithoutCancel(ctx)) }()
 
+	if err := checkBaseline(ctx, conn); err != nil {
+		return err
+	}
+	baseline, err := hashMigrations(baselineVersion)
+	if err != nil {
+		return err
+	}
+	if err := New(conn).NameBaseline(ctx, baseline); err != nil {
+		return fmt.Errorf("name the schema's baseline: %w", err)
+	}
 	m := &migrators{conn: conn.Conn()}
 	if m.tern, err = newTern(ctx, m.conn, logger); err != nil {
 		return err

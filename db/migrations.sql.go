@@ -9,6 +9,28 @@ import (
 	"context"
 )
 
+const getBaseline = `-- name: GetBaseline :one
+SELECT hash FROM schema_baseline
+`
+
+func (q *Queries) GetBaseline(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, getBaseline)
+	var hash string
+	err := row.Scan(&hash)
+	return hash, err
+}
+
+const getSchemaVersion = `-- name: GetSchemaVersion :one
+SELECT version FROM schema_version
+`
+
+func (q *Queries) GetSchemaVersion(ctx context.Context) (int, error) {
+	row := q.db.QueryRow(ctx, getSchemaVersion)
+	var version int
+	err := row.Scan(&version)
+	return version, err
+}
+
 const lockMigrations = `-- name: LockMigrations :exec
 SELECT pg_advisory_lock(727211)
 `
@@ -17,6 +39,16 @@ SELECT pg_advisory_lock(727211)
 // takes no lock of its own. Held until UnlockMigrations, or the end of the connection.
 func (q *Queries) LockMigrations(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, lockMigrations)
+	return err
+}
+
+const nameBaseline = `-- name: NameBaseline :exec
+SELECT set_config('riverwatch.baseline', $1::text, false)
+`
+
+// NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
+func (q *Queries) NameBaseline(ctx context.Context, hash string) error {
+	_, err := q.db.Exec(ctx, nameBaseline, hash)
 	return err
 }
 

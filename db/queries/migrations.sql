@@ -11,3 +11,13 @@ SELECT pg_advisory_unlock(727211);
 SELECT
     (SELECT version FROM schema_version)::integer AS riverwatch,
     (SELECT coalesce(max(version), 0) FROM river_migration WHERE line = 'main')::integer AS river;
+
+-- NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
+-- name: NameBaseline :exec
+SELECT set_config('riverwatch.baseline', @hash::text, false);
+
+-- name: GetSchemaVersion :one
+SELECT version FROM schema_version;
+
+-- name: GetBaseline :one
+SELECT hash FROM schema_baseline;
