@@ -108,7 +108,7 @@ func TestParseKey(t *testing.T) {
 func TestViewOf(t *testing.T) {
 	t.Parallel()
 	from := time.Unix(1_000_000, 0)
-	schedules := map[key]uptime.Schedule{1: {Interval: 10, Phase: 3}, 2: {Interval: 10, Phase: 9}}
+	schedules := map[key]uptime.Schedule{1: {Interval: 10, PhaseMS: 3000}, 2: {Interval: 10, PhaseMS: 9000}}
 	var l ledger
 	ask := func(monitor key, after time.Duration) {
 		l.Keys, l.At = append(l.Keys, monitor), append(l.At, from.Add(after).UnixMicro())

@@ -163,14 +163,14 @@ func (b *bench) someURLs(count int) (urls []string) {
 
 // schedules gives the schedule of each monitor.
 func (f *fleet) schedules(ctx context.Context) (map[key]uptime.Schedule, error) {
-	rows, err := f.conn.Query(ctx, "SELECT url, interval_seconds, phase FROM monitors")
+	rows, err := f.conn.Query(ctx, "SELECT url, interval_seconds, phase_ms FROM monitors")
 	if err != nil {
 		return nil, fmt.Errorf("list monitors: %w", err)
 	}
 	schedules := make(map[key]uptime.Schedule, f.monitors)
 	var text string
 	var schedule uptime.Schedule
-	_, err = pgx.ForEachRow(rows, []any{&text, &schedule.Interval, &schedule.Phase}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&text, &schedule.Interval, &schedule.PhaseMS}, func() error {
 		parsed, err := url.Parse(text)
 		if err != nil {
 			return err //nolint:wrapcheck // it has been parsed before

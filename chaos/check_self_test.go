@@ -26,7 +26,7 @@ func TestChecksFindWhatIsBroken(t *testing.T) {
 		{"a scan failed though", `UPDATE monitor_log SET outcome = 'timeout_body' WHERE monitor_id = 1`},
 		{"a monitor is held to be down", `UPDATE monitor_states SET status = 'down' WHERE monitor_id = 2`},
 		{"a monitor has a good scan", `UPDATE monitor_states SET status = 'pending', judged_slot = '2000-01-01'`},
-		{"a gap has a reason", `INSERT INTO scan_gaps VALUES (now(), now(), now(), NULL, 10, 1, 'overloaded')`},
+		{"a gap has a reason", `INSERT INTO scan_gaps VALUES (10, 1, NULL, now(), now(), 'overloaded', now())`},
 		{"a scan that the fault does not hinder", `UPDATE monitor_log SET late_ms = 60000`},
 		{"a scan ran before its slot", `UPDATE monitor_log SET late_ms = -1`},
 		{"tend found", `INSERT INTO river_job (kind, queue, state, max_attempts, args, metadata)

@@ -14,7 +14,7 @@
 -- check: a slot has two jobs
 SELECT j.args || ' has ' || count(*) || ' jobs'
 FROM (
-    SELECT concat_ws(' ', args ->> 'interval', args ->> 'phase', args ->> 'slot', args ->> 'part') AS args
+    SELECT concat_ws(' ', args ->> 'interval', args ->> 'phase_ms', args ->> 'slot', args ->> 'part') AS args
     FROM river_job WHERE kind = 'round'
 ) AS j
 GROUP BY j.args
@@ -28,7 +28,7 @@ WHERE NOT EXISTS (
     WHERE
         j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
         AND (j.args ->> 'interval')::integer = u.interval_seconds
-        AND (j.args ->> 'phase')::double precision = u.phase
+        AND (j.args ->> 'phase_ms')::integer = u.phase_ms
         AND (j.args ->> 'slot')::timestamptz <= u.slot
 );
 
@@ -43,7 +43,7 @@ WHERE
         SELECT 1 FROM monitor_schedules AS s
         WHERE
             s.monitor_id = m.id AND s.until_at IS NULL
-            AND s.interval_seconds = m.interval_seconds AND s.phase = m.phase
+            AND s.interval_seconds = m.interval_seconds AND s.phase_ms = m.phase_ms
     );
 
 -- check: an active monitor has no live round, so that it would never be scanned again
@@ -56,7 +56,7 @@ WHERE
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = m.interval_seconds
-            AND (j.args ->> 'phase')::double precision = m.phase
+            AND (j.args ->> 'phase_ms')::integer = m.phase_ms
     );
 
 -- check: a row of the log that somebody had read is gone, or is another one now
@@ -106,7 +106,7 @@ WHERE
     );
 
 -- check: a gap has a reason that this fault does not give
-SELECT g.reason || ' from ' || g.from_slot || ' to ' || g.to_slot || ', phase ' || g.phase || ', monitor ' || coalesce(g.monitor_id::text, 'all')
+SELECT g.reason || ' from ' || g.from_slot || ' to ' || g.to_slot || ', phase ' || g.phase_ms || ' ms' || ', monitor ' || coalesce(g.monitor_id::text, 'all')
 FROM scan_gaps AS g
 WHERE g.reason <> ALL(@reasons);
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func race(t *testing.T, w *world) {
 // schedules gives those of all monitors, once each.
 func (w *world) schedules(t *testing.T) (schedules []uptime.Schedule) {
 	t.Helper()
-	rows, err := w.direct.Query(t.Context(), "SELECT DISTINCT interval_seconds, phase FROM monitors")
+	rows, err := w.direct.Query(t.Context(), "SELECT DISTINCT interval_seconds, phase_ms FROM monitors")
 	require.NoError(t, err)
 	schedules, err = pgx.CollectRows(rows, pgx.RowToStructByPos[uptime.Schedule])
 	require.NoError(t, err)
@@ -104,21 +105,21 @@ func newQueue(t *testing.T, pool *pgxpool.Pool) queue.Queue {
 // insertMany inserts so many monitors of one schedule, from id 1,000,000 on, and gives their first slot.
 func (w *world) insertMany(t *testing.T, count int) time.Time {
 	t.Helper()
-	schedule := uptime.Schedule{Interval: 60, Phase: float64((time.Now().Unix() + 20) % 60)}
+	schedule := uptime.Schedule{Interval: 60, PhaseMS: 1000 * int((time.Now().Unix()+20)%60)}
 	slot := schedule.SlotAfter(time.Now())
 	w.exec(t, `
 		WITH inserted AS (
-			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
 			SELECT 1000000 + n, $2, $2, $3, $4, 5000, 0, 1, 1, 86400, false, 'many', 'GET', $5 || '/many/' || n, '{200}', '{}'
 			FROM generate_series(1, $1::integer) AS n
 			RETURNING id
 		), states AS (
-			INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'pending' FROM inserted
+			INSERT INTO monitor_states SELECT id, 'pending', $2, $2, 0, 0 FROM inserted
 		)
 		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
-		count, slot, schedule.Interval, schedule.Phase, w.target.URL)
+		count, slot, schedule.Interval, schedule.PhaseMS, w.target.URL)
 	require.NoError(t, insertNext(t.Context(), newQueue(t, w.direct), []uptime.Schedule{schedule}))
 	return slot
 }
@@ -134,7 +135,7 @@ func pileUp(t *testing.T, w *world) {
 		yesterday := time.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour)
 		w.exec(t, `
 			INSERT INTO river_job (kind, queue, state, max_attempts, args, scheduled_at)
-			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase', n, 'slot',
+			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase_ms', 1000 * n, 'slot',
 				to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), at
 			FROM generate_series(1, $1::integer) AS n, LATERAL (SELECT $2::timestamptz + n * INTERVAL '1 second' AS at) AS a`,
 			backlog, yesterday)
@@ -149,35 +150,66 @@ func pileUp(t *testing.T, w *world) {
 	require.Less(t, took, 3*time.Minute, "fresh rounds wait for old ones")
 }
 
-// migrate does what a migration does, a column and an index more, while all work; and lets ten migrate at once.
+// migrate brings the schema to that of the next release, by ten processes at once, while all work and a dump reads what
+// is to change. The present program goes on with the next schema.
 func migrate(t *testing.T, w *world) {
 	t.Helper()
+	next, err := newer()
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
-	var sampling sync.WaitGroup
+	defer cancel()
+	var watching sync.WaitGroup
 	var longest time.Duration
-	sampling.Go(func() { longest = w.sampleLocks(ctx) })
-	var group errgroup.Group
-	for range 4 {
-		group.Go(func() error {
-			p := start(t, w.program, w.env(), nil, "migrate", "up")
-			<-p.ended
-			return p.err
-		})
+	var asked, failed int
+	watching.Go(func() { longest = w.sampleLocks(ctx) })
+	watching.Go(func() { asked, failed = w.ask5xx(ctx) })
+
+	dump, err := w.direct.Begin(t.Context())
+	require.NoError(t, err)
+	defer dump.Rollback(context.Background()) //nolint:errcheck // it only read
+	_, err = dump.Exec(t.Context(), "SET LOCAL idle_in_transaction_session_timeout = 0")
+	require.NoError(t, err)
+	_, err = dump.Exec(t.Context(), "LOCK TABLE monitors, monitor_log, river_job IN ACCESS SHARE MODE")
+	require.NoError(t, err)
+	var migrations []*process
+	for range 10 {
+		migrations = append(migrations, start(t, next, w.env(), nil, "migrate", "up"))
 	}
-	for _, sql := range []string{
-		"ALTER TABLE monitors ADD COLUMN chaos integer NOT NULL DEFAULT 7", "CREATE INDEX CONCURRENTLY ON monitors (chaos)",
-		"ALTER TABLE monitor_log ADD COLUMN chaos integer", "ALTER TABLE river_job ADD COLUMN chaos integer",
-	} {
-		require.Eventually(t, func() bool { // it gives up on a lock, lest all wait behind it, and tries again
-			_, err := w.direct.Exec(t.Context(), sql)
-			return err == nil
-		}, time.Minute, 100*time.Millisecond, sql)
+	time.Sleep(full(4*time.Second, time.Minute))
+	logged := ""
+	for _, p := range migrations {
+		require.True(t, p.alive(), p.stderr)
+		logged += p.stderr.String()
 	}
-	require.NoError(t, group.Wait())
+	require.Equal(t, 1, strings.Count(logged, "LOCK TABLE monitors, monitor_log, river_job"), "the one that migrates says whom it waits for")
+
+	require.NoError(t, dump.Rollback(t.Context()))
+	for _, p := range migrations {
+		<-p.ended
+		require.NoError(t, p.err, p.stderr)
+	}
+	require.Equal(t, []string{"7"}, w.ask(t, "SELECT DISTINCT chaos::text FROM monitors", nil))
 	time.Sleep(full(2*time.Second, 20*time.Second))
 	cancel()
-	sampling.Wait()
-	require.Less(t, longest, 2*time.Second, "somebody waits for a lock")
+	watching.Wait()
+	require.Less(t, longest, time.Second, "somebody waits for a lock")
+	require.Greater(t, asked, 100)
+	require.LessOrEqual(t, failed, asked/1000, "of %d answers of the API", asked)
+}
+
+// ask5xx asks the API until ctx is done, and gives how often, and how often it did not get what it asked for.
+func (w *world) ask5xx(ctx context.Context) (asked, failed int) {
+	for sleep(ctx, 10*time.Millisecond) {
+		status, err := w.request(ctx, http.MethodGet, "/api/v1/monitors?limit=10", nil, nil)
+		if ctx.Err() != nil {
+			break
+		}
+		asked++
+		if err != nil || status >= http.StatusInternalServerError {
+			failed++
+		}
+	}
+	return asked, failed
 }
 
 // sampleLocks gives the longest that anybody was seen waiting for a lock until ctx is done.

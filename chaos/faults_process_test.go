@@ -101,8 +101,8 @@ func killAllWorkers(t *testing.T, w *world) {
 	time.Sleep(interval * time.Second)
 	w.requireNoBurst(t, back)
 	overlapping := w.ask(t, `
-		SELECT 'phase ' || a.phase FROM scan_gaps AS a
-		JOIN scan_gaps AS b ON b.interval_seconds = a.interval_seconds AND b.phase = a.phase AND b.ctid > a.ctid
+		SELECT 'phase ' || a.phase_ms FROM scan_gaps AS a
+		JOIN scan_gaps AS b ON b.interval_seconds = a.interval_seconds AND b.phase_ms = a.phase_ms AND b.ctid > a.ctid
 			AND a.reason = 'service_down' AND b.reason = 'service_down'
 			AND a.from_slot <= b.to_slot AND b.from_slot <= a.to_slot`, nil)
 	require.Empty(t, overlapping, "one gap says it")

@@ -4,6 +4,7 @@ package chaos_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,12 +32,53 @@ var riverwatch = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "riverwatch")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "./cmd/riverwatch")
+	return build(filepath.Join(dir, "riverwatch"))
+})
+
+// newer gives the program of the next release, which has migrations more: those of testdata.
+var newer = sync.OnceValues(func() (string, error) {
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
+	present, err := filepath.Glob("../db/schema/*.sql")
+	if err != nil {
+		return "", err
+	}
+	more, err := filepath.Glob("testdata/migrations/*.sql")
+	if err != nil {
+		return "", err
+	}
+	schema, err := filepath.Abs("../db/schema")
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for i, path := range more {
+		file, err := filepath.Abs(path)
+		if err != nil {
+			return "", err
+		}
+		replace[filepath.Join(schema, fmt.Sprintf("%03d_%s", len(present)+i+1, filepath.Base(path)))] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(dir, "newer.json")
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
+		return "", err
+	}
+	return build(filepath.Join(dir, "newer"), "-overlay", overlay)
+})
+
+func build(path string, flags ...string) (string, error) {
+	args := slices.Concat([]string{"build", "-trimpath", "-buildvcs=false", "-o", path}, flags, []string{"./cmd/riverwatch"})
+	build := exec.Command("go", args...)
 	build.Dir, build.Stderr = "..", os.Stderr
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	return path, build.Run()
-})
+}
 
 // process is a riverwatch of some role.
 type process struct {

@@ -132,7 +132,7 @@ func (s *simulation) rescue() {
 func (s *simulation) jobsInOrder() []*simJob {
 	return slices.SortedFunc(maps.Keys(s.open), func(a, b *simJob) int {
 		return cmp.Or(a.slot.Compare(b.slot), cmp.Compare(a.schedule.Interval, b.schedule.Interval),
-			cmp.Compare(a.schedule.Phase, b.schedule.Phase))
+			cmp.Compare(a.schedule.PhaseMS, b.schedule.PhaseMS))
 	})
 }
 

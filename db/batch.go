@@ -21,16 +21,16 @@ var (
 
 const createMonitors = `-- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects,
-    failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp,
-    accepted_statuses, tags, request, expectations, secret_names
+    id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp,
+    regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold,
+    success_threshold, version, created_at, updated_at, paused_at, deleted_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9,
-    $10, $11, $12, $13, $14, $15, $16, $17,
-    $18, $19, $20, $21, $22, $23
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+    $11, $12, $13, $14, $15, $16,
+    $17, $18, $19, $20, $21, $22, $23
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type CreateMonitorsBatchResults struct {
@@ -41,28 +41,28 @@ type CreateMonitorsBatchResults struct {
 
 type CreateMonitorsParams struct {
 	ID                   int64
+	Name                 string
+	Tags                 []string
+	Method               string
+	URL                  string
+	Request              []byte
+	SecretNames          []string
+	TimeoutMS            int
+	MaxRedirects         int
+	AcceptedStatuses     []string
+	Regexp               *string
+	RegexpInvert         bool
+	Expectations         []byte
+	IntervalSeconds      int
+	PhaseMS              int
+	RetryIntervalSeconds int
+	FailureThreshold     int
+	SuccessThreshold     int
+	Version              int
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
 	PausedAt             *time.Time
 	DeletedAt            *time.Time
-	IntervalSeconds      int
-	Phase                float64
-	TimeoutMS            int
-	MaxRedirects         int
-	FailureThreshold     int
-	SuccessThreshold     int
-	RetryIntervalSeconds int
-	Version              int
-	RegexpInvert         bool
-	Name                 string
-	Method               string
-	URL                  string
-	Regexp               *string
-	AcceptedStatuses     []string
-	Tags                 []string
-	Request              []byte
-	Expectations         []byte
-	SecretNames          []string
 }
 
 // CreateMonitors inserts monitors whole, and no row for one whose (method, url, regexp) is taken. Its columns are all of the
@@ -72,28 +72,28 @@ func (q *Queries) CreateMonitors(ctx context.Context, arg []CreateMonitorsParams
 	for _, a := range arg {
 		vals := []interface{}{
 			a.ID,
+			a.Name,
+			a.Tags,
+			a.Method,
+			a.URL,
+			a.Request,
+			a.SecretNames,
+			a.TimeoutMS,
+			a.MaxRedirects,
+			a.AcceptedStatuses,
+			a.Regexp,
+			a.RegexpInvert,
+			a.Expectations,
+			a.IntervalSeconds,
+			a.PhaseMS,
+			a.RetryIntervalSeconds,
+			a.FailureThreshold,
+			a.SuccessThreshold,
+			a.Version,
 			a.CreatedAt,
 			a.UpdatedAt,
 			a.PausedAt,
 			a.DeletedAt,
-			a.IntervalSeconds,
-			a.Phase,
-			a.TimeoutMS,
-			a.MaxRedirects,
-			a.FailureThreshold,
-			a.SuccessThreshold,
-			a.RetryIntervalSeconds,
-			a.Version,
-			a.RegexpInvert,
-			a.Name,
-			a.Method,
-			a.URL,
-			a.Regexp,
-			a.AcceptedStatuses,
-			a.Tags,
-			a.Request,
-			a.Expectations,
-			a.SecretNames,
 		}
 		batch.Queue(createMonitors, vals...)
 	}
@@ -114,28 +114,28 @@ func (b *CreateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
 		row := b.br.QueryRow()
 		err := row.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		)
 		if f != nil {
 			f(t, i, err)

@@ -3,6 +3,7 @@ package db_test
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -76,17 +77,17 @@ func TestMigrations(t *testing.T) {
 		t.Parallel()
 		databaseURL := dbtest.URL(t)
 		pool := dbtest.Open(t, databaseURL)
-		monitor := dbtest.Monitor(t, pool, 60, 7)
+		monitor := dbtest.Monitor(t, pool, 60, 7000)
 		slot := time.Unix(1_790_000_047, 0).UTC()
 		asked := dbtest.Scan(monitor.ID, slot.Add(1500*time.Millisecond))
 		asked.Reason = "asked"
 		dbtest.Insert(t, pool, dbtest.Scan(monitor.ID, slot), dbtest.Scan(monitor.ID, slot.Add(24*time.Hour)), asked)
 		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
-			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []float64{7},
+			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, PhasesMS: []int{7000},
 		}))
 
 		// The log as a plain table, and no functions.
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-2, discard))
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-3, discard))
 		require.Equal(t, 3, count(t, pool, "monitor_log"))
 		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
 		require.Equal(t, 2, count(t, pool,
@@ -100,40 +101,11 @@ func TestMigrations(t *testing.T) {
 		require.Len(t, scans, 3)
 
 		// Without the log.
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-1, discard))
+		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-2, discard))
 		require.Equal(t, 1, count(t, pool, "monitors"))
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		require.Zero(t, count(t, pool, "monitor_log"))
 		require.Equal(t, 1, count(t, pool, "monitor_schedules"))
-	})
-
-	t.Run("PhasesAreWholeSecondsBelowQuarterSlots", func(t *testing.T) {
-		t.Parallel()
-		databaseURL := dbtest.URL(t)
-		pool := dbtest.Open(t, databaseURL)
-		monitor := dbtest.Monitor(t, pool, 60, 7.75)
-		slot := time.UnixMilli(1_790_000_047_750).UTC()
-		require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
-			MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{slot}, IntervalsSeconds: []int{60}, Phases: []float64{7.75},
-		}))
-		for _, phase := range []string{"7", "7.75"} {
-			_, err := pool.Exec(t.Context(), `INSERT INTO river_job (kind, queue, state, max_attempts, args)
-				VALUES ('round', 'rounds', 'available', 20, $1)`, `{"interval": 60, "phase": `+phase+`}`)
-			require.NoError(t, err)
-		}
-		promised := func() int {
-			return count(t, pool, "promised_slots(to_timestamp(1790000040), to_timestamp(1790000160)) WHERE phase = 7")
-		}
-
-		require.Zero(t, promised())
-		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, latest-8, discard))
-		require.Equal(t, 1, promised(), "the first slot was promised from a fraction of a second on")
-		require.Equal(t, 1, count(t, pool, "monitors WHERE phase = 7"))
-		require.Equal(t, 1, count(t, pool, "river_job"), "one that the older program can read")
-
-		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
-		require.Equal(t, 1, promised(), "monitors that are there keep their phases")
-		require.Equal(t, 1, count(t, pool, "monitors WHERE phase = 7"))
 	})
 
 	t.Run("CutOffAtAnyPointTheNextStartFinishes", func(t *testing.T) {
@@ -207,6 +179,45 @@ func TestMigrations(t *testing.T) {
 			"how to undo it is not known here")
 	})
 
+	t.Run("ADatabaseOfAnEarlierBuildIsToldAndLeftAsItIs", func(t *testing.T) {
+		t.Parallel()
+		sql, err := os.ReadFile("testdata/earlier_build.sql")
+		require.NoError(t, err)
+		databaseURL := dbtest.EmptyURL(t)
+		pool := dbtest.Open(t, databaseURL)
+		_, err = pool.Exec(t.Context(), string(sql))
+		require.NoError(t, err)
+		const shape = `SELECT string_agg(concat_ws(' ', table_name, column_name, data_type), ', ' ORDER BY table_name, column_name)
+			FROM information_schema.columns WHERE table_schema = 'public'`
+		var before, after string
+		require.NoError(t, pool.QueryRow(t.Context(), shape).Scan(&before))
+
+		err = db.MigrateUp(t.Context(), databaseURL, chunk, discard)
+		require.ErrorIs(t, err, db.ErrEarlierBuild)
+		require.ErrorContains(t, err, "schema at version 10 of the baseline none")
+		require.ErrorContains(t, err, "drop it and create it")
+		require.ErrorContains(t, err, "remove the folder .data")
+		require.ErrorIs(t, db.MigrateDown(t.Context(), databaseURL, 1, discard), db.ErrEarlierBuild)
+		_, err = db.SchemaVersions(t.Context(), pool)
+		require.ErrorIs(t, err, db.ErrEarlierBuild, "nor does a worker or an API start on it")
+
+		require.NoError(t, pool.QueryRow(t.Context(), shape).Scan(&after))
+		require.Equal(t, before, after)
+		require.Equal(t, 1, count(t, pool, "monitors WHERE phase = 7.25"))
+		require.Equal(t, 1, count(t, pool, "schema_version WHERE version = 10"))
+	})
+
+	t.Run("SoIsOneOfAnotherBaseline", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		_, err := pool.Exec(t.Context(), "UPDATE schema_baseline SET hash = '0123456789abcdef'")
+		require.NoError(t, err)
+		err = db.MigrateUp(t.Context(), databaseURL, chunk, discard)
+		require.ErrorIs(t, err, db.ErrEarlierBuild)
+		require.ErrorContains(t, err, "of the baseline 0123456789abcdef")
+	})
+
 	t.Run("ErrorsSayWhatFailed", func(t *testing.T) {
 		t.Parallel()
 		err := db.MigrateUp(t.Context(), "postgres://%zz", chunk, discard)
@@ -221,7 +232,7 @@ func TestMigrations(t *testing.T) {
 		_, err = pool.Exec(t.Context(), "CREATE VIEW keeps AS SELECT id FROM monitors")
 		require.NoError(t, err)
 		require.ErrorContains(t, db.MigrateDown(t.Context(), databaseURL, latest, discard), "migrate down: ")
-		require.Equal(t, 1, versions(t, pool).Riverwatch, "each migration is undone whole or not at all")
+		require.Equal(t, 2, versions(t, pool).Riverwatch, "each migration is undone whole or not at all")
 
 		pool.Close()
 		_, err = db.SchemaVersions(t.Context(), pool)

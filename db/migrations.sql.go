@@ -9,14 +9,80 @@ import (
 	"context"
 )
 
-const lockMigrations = `-- name: LockMigrations :exec
-SELECT pg_advisory_lock(727211)
+const getBaseline = `-- name: GetBaseline :one
+SELECT hash FROM schema_baseline
 `
 
-// LockMigrations makes the migrations of ten processes that start at once run one after the other. River's migrator
-// takes no lock of its own. Held until UnlockMigrations, or the end of the connection.
-func (q *Queries) LockMigrations(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, lockMigrations)
+func (q *Queries) GetBaseline(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, getBaseline)
+	var hash string
+	err := row.Scan(&hash)
+	return hash, err
+}
+
+const getSchemaVersion = `-- name: GetSchemaVersion :one
+SELECT version FROM schema_version
+`
+
+func (q *Queries) GetSchemaVersion(ctx context.Context) (int, error) {
+	row := q.db.QueryRow(ctx, getSchemaVersion)
+	var version int
+	err := row.Scan(&version)
+	return version, err
+}
+
+const listBlockers = `-- name: ListBlockers :many
+SELECT DISTINCT
+    blocker.pid::integer AS pid,
+    coalesce(blocker.application_name, '')::text AS application_name,
+    coalesce(blocker.state, '')::text AS state,
+    coalesce(blocker.query, '')::text AS query
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
+JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
+WHERE waiting.application_name = $1::text AND waiting.datname = current_database()
+`
+
+type ListBlockersRow struct {
+	PID             int
+	ApplicationName string
+	State           string
+	Query           string
+}
+
+// ListBlockers gives the sessions that a migration of this database waits for.
+func (q *Queries) ListBlockers(ctx context.Context, applicationName string) ([]ListBlockersRow, error) {
+	rows, err := q.db.Query(ctx, listBlockers, applicationName)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListBlockersRow{}
+	for rows.Next() {
+		var i ListBlockersRow
+		if err := rows.Scan(
+			&i.PID,
+			&i.ApplicationName,
+			&i.State,
+			&i.Query,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const nameBaseline = `-- name: NameBaseline :exec
+SELECT set_config('riverwatch.baseline', $1::text, false)
+`
+
+// NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
+func (q *Queries) NameBaseline(ctx context.Context, hash string) error {
+	_, err := q.db.Exec(ctx, nameBaseline, hash)
 	return err
 }
 
@@ -37,6 +103,20 @@ func (q *Queries) SchemaVersions(ctx context.Context) (SchemaVersionsRow, error)
 	var i SchemaVersionsRow
 	err := row.Scan(&i.Riverwatch, &i.River)
 	return i, err
+}
+
+const tryLockMigrations = `-- name: TryLockMigrations :one
+SELECT pg_try_advisory_lock(727211)::boolean AS locked
+`
+
+// TryLockMigrations makes the migrations of ten processes that start at once run one after the other. River's migrator
+// takes no lock of its own. Held until UnlockMigrations, or the end of the connection. It does not wait: CREATE INDEX
+// CONCURRENTLY waits for all statements that have begun before it, and so for one that waits here.
+func (q *Queries) TryLockMigrations(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLockMigrations)
+	var locked bool
+	err := row.Scan(&locked)
+	return locked, err
 }
 
 const unlockMigrations = `-- name: UnlockMigrations :exec

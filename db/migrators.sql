@@ -1,4 +1,5 @@
--- Tables that River's migrator and tern make and keep, as far as our queries read them. For sqlc alone.
+-- Tables that River's migrator and tern make and keep, and a view of Postgres' own, as far as our queries read them. For
+-- sqlc alone.
 
 CREATE TABLE river_job (
     id bigint PRIMARY KEY,
@@ -14,4 +15,12 @@ CREATE TABLE river_migration (
 
 CREATE TABLE schema_version (
     version integer NOT NULL
+);
+
+CREATE TABLE pg_stat_activity (
+    pid integer,
+    datname name,
+    application_name text,
+    state text,
+    query text
 );

@@ -11,49 +11,51 @@ import (
 	"riverwatch/uptime"
 )
 
+// What is watched.
 type Monitor struct {
-	ID        int64
+	ID     int64
+	Name   string
+	Tags   []string
+	Method string
+	URL    string
+	// Headers, body, user name, TLS and connection options; an option that is not there has its default.
+	Request []byte
+	// What monitor_secrets holds of it: basic_password, bearer_token, client_key_pem, header Name.
+	SecretNames      []string
+	TimeoutMS        int
+	MaxRedirects     int
+	AcceptedStatuses []string
+	Regexp           *string
+	RegexpInvert     bool
+	// More regexps, of headers, values of a JSON body, times, days of the certificate.
+	Expectations    []byte
+	IntervalSeconds int
+	// A multiple of 250. The slots are the instants t with t mod (1000 * interval_seconds) = phase_ms, in milliseconds of Unix time.
+	PhaseMS              int
+	RetryIntervalSeconds int
+	FailureThreshold     int
+	SuccessThreshold     int
+	// Counts the changes of the row. The log notes under which version a scan was made.
+	Version   int
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	PausedAt  *time.Time
 	// A deleted monitor keeps its row, so that its history stays and a duplicate can revive it.
-	DeletedAt       *time.Time
-	IntervalSeconds int
-	// Seconds, in quarters. The slots are the instants t with t mod interval_seconds = phase, in Unix time.
-	Phase                float64
-	TimeoutMS            int
-	MaxRedirects         int
-	FailureThreshold     int
-	SuccessThreshold     int
-	RetryIntervalSeconds int
-	Version              int
-	RegexpInvert         bool
-	Name                 string
-	Method               string
-	URL                  string
-	Regexp               *string
-	AcceptedStatuses     []string
-	Tags                 []string
-	// Headers, body, user name, TLS and connection options; an option that is not there has its default.
-	Request []byte
-	// More regexps, of headers, values of a JSON body, times, days of the certificate.
-	Expectations []byte
-	// What monitor_secrets holds of it: basic_password, bearer_token, client_key_pem, header Name.
-	SecretNames []string
+	DeletedAt *time.Time
 }
 
 // What the targets' certificates say; of each monitor the 100 that were new last.
 type MonitorCertificate struct {
-	MonitorID   int64
-	FirstSeenAt time.Time
-	NotBefore   time.Time
-	NotAfter    time.Time
+	MonitorID int64
 	// SHA-256 of the certificate's DER, in hexadecimal.
 	Fingerprint string
 	Subject     string
 	Issuer      string
 	// DNS names and addresses that it is for; the first 100.
-	Names []string
+	Names       []string
+	NotBefore   time.Time
+	NotAfter    time.Time
+	FirstSeenAt time.Time
 }
 
 // What was promised: a scan of the monitor at each slot of interval_seconds and phase from from_at until before until_at (null while it holds). Where both are the same, nothing is, but the one slot may have been at work when the promise was withdrawn.
@@ -62,7 +64,7 @@ type MonitorSchedule struct {
 	FromAt          time.Time
 	UntilAt         *time.Time
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // The secrets of a monitor's request. The API shows their names only, from monitors.secret_names.
@@ -74,29 +76,15 @@ type MonitorSecret struct {
 // Where each monitor stands. Written only when it changes: a scan of a monitor that is up and stays up touches no row here.
 type MonitorState struct {
 	MonitorID int64
+	Status    uptime.Status
 	Since     time.Time
 	// The slot of the last scan that changed this row; an older one that arrives late changes nothing.
 	JudgedSlot time.Time
 	Failures   int
 	Successes  int
-	Status     uptime.Status
 }
 
-type OperatorAlert struct {
-	ID       int64
-	OpenedAt time.Time
-	// When it was last true: who raises an alert renews it every few seconds. One that is not renewed for a minute is closed.
-	SeenAt   time.Time
-	ClosedAt *time.Time
-	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
-	Kind    string
-	Message string
-	// All workers that it was about.
-	Workers []string
-	// Those that it is still about.
-	OpenWorkers []string
-}
-
+// Each scan: one probe of one monitor, recorded.
 type Scan struct {
 	// When the scan was due: a slot of the monitor's schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.
 	Slot      time.Time
@@ -121,4 +109,20 @@ type Scan struct {
 	Error    *string
 	// Of a bad answer: the first of its body, at most 1 KiB, cleaned.
 	BodyExcerpt *string
+}
+
+// Trouble of Riverwatch itself: one row however many monitors and processes it is about.
+type Warning struct {
+	ID int64
+	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
+	Kind    string
+	Message string
+	// All processes that it was about.
+	Processes []string
+	// Those that it is still about.
+	OpenProcesses []string
+	OpenedAt      time.Time
+	// When it was last true: who raises a warning renews it every few seconds. One that is not renewed for a minute is closed.
+	SeenAt   time.Time
+	ClosedAt *time.Time
 }

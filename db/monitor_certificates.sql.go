@@ -10,7 +10,7 @@ import (
 )
 
 const listCertificates = `-- name: ListCertificates :many
-SELECT monitor_id, first_seen_at, not_before, not_after, fingerprint, subject, issuer, names FROM monitor_certificates
+SELECT monitor_id, fingerprint, subject, issuer, names, not_before, not_after, first_seen_at FROM monitor_certificates
 WHERE monitor_id = $1
 ORDER BY first_seen_at DESC, fingerprint
 LIMIT 100
@@ -28,13 +28,13 @@ func (q *Queries) ListCertificates(ctx context.Context, monitorID int64) ([]Moni
 		var i MonitorCertificate
 		if err := rows.Scan(
 			&i.MonitorID,
-			&i.FirstSeenAt,
-			&i.NotBefore,
-			&i.NotAfter,
 			&i.Fingerprint,
 			&i.Subject,
 			&i.Issuer,
 			&i.Names,
+			&i.NotBefore,
+			&i.NotAfter,
+			&i.FirstSeenAt,
 		); err != nil {
 			return nil, err
 		}

@@ -37,7 +37,7 @@ func (q *Queries) DropSchedule(ctx context.Context, monitorID int64) error {
 }
 
 const getOpenSchedule = `-- name: GetOpenSchedule :one
-SELECT monitor_id, from_at, until_at, interval_seconds, phase FROM monitor_schedules
+SELECT monitor_id, from_at, until_at, interval_seconds, phase_ms FROM monitor_schedules
 WHERE monitor_id = $1 AND until_at IS NULL
 `
 
@@ -49,63 +49,63 @@ func (q *Queries) GetOpenSchedule(ctx context.Context, monitorID int64) (Monitor
 		&i.FromAt,
 		&i.UntilAt,
 		&i.IntervalSeconds,
-		&i.Phase,
+		&i.PhaseMS,
 	)
 	return i, err
 }
 
 const lockRound = `-- name: LockRound :exec
-SELECT pg_advisory_xact_lock(interval_seconds, (phase * 4)::integer)
-FROM (SELECT $1::integer AS interval_seconds, $2::float8 AS phase) AS round
+SELECT pg_advisory_xact_lock(interval_seconds, phase_ms)
+FROM (SELECT $1::integer AS interval_seconds, $2::integer AS phase_ms) AS round
 `
 
 type LockRoundParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // LockRound waits for those who hold LockRounds.
 func (q *Queries) LockRound(ctx context.Context, arg LockRoundParams) error {
-	_, err := q.db.Exec(ctx, lockRound, arg.IntervalSeconds, arg.Phase)
+	_, err := q.db.Exec(ctx, lockRound, arg.IntervalSeconds, arg.PhaseMS)
 	return err
 }
 
 const lockRounds = `-- name: LockRounds :exec
-SELECT pg_advisory_xact_lock_shared(interval_seconds, (phase * 4)::integer)
+SELECT pg_advisory_xact_lock_shared(interval_seconds, phase_ms)
 FROM (
     SELECT DISTINCT
         unnest($1::integer[]) AS interval_seconds,
-        unnest($2::float8[]) AS phase
+        unnest($2::integer[]) AS phase_ms
     ORDER BY 1, 2
 ) AS rounds
 `
 
 type LockRoundsParams struct {
 	IntervalsSeconds []int
-	Phases           []float64
+	PhasesMS         []int
 }
 
 // LockRounds keeps the rounds of these intervals and phases from reading their monitors until the transaction ends, so
 // that what was promised in it is seen by the round that it was promised of. In order, lest two transactions deadlock.
 func (q *Queries) LockRounds(ctx context.Context, arg LockRoundsParams) error {
-	_, err := q.db.Exec(ctx, lockRounds, arg.IntervalsSeconds, arg.Phases)
+	_, err := q.db.Exec(ctx, lockRounds, arg.IntervalsSeconds, arg.PhasesMS)
 	return err
 }
 
 const openSchedules = `-- name: OpenSchedules :exec
-INSERT INTO monitor_schedules (monitor_id, from_at, interval_seconds, phase)
+INSERT INTO monitor_schedules (monitor_id, from_at, interval_seconds, phase_ms)
 SELECT
     unnest($1::bigint[]),
     unnest($2::timestamptz[]),
     unnest($3::integer[]),
-    unnest($4::float8[])
+    unnest($4::integer[])
 `
 
 type OpenSchedulesParams struct {
 	MonitorIDs       []int64
 	FromAts          []time.Time
 	IntervalsSeconds []int
-	Phases           []float64
+	PhasesMS         []int
 }
 
 func (q *Queries) OpenSchedules(ctx context.Context, arg OpenSchedulesParams) error {
@@ -113,7 +113,7 @@ func (q *Queries) OpenSchedules(ctx context.Context, arg OpenSchedulesParams) er
 		arg.MonitorIDs,
 		arg.FromAts,
 		arg.IntervalsSeconds,
-		arg.Phases,
+		arg.PhasesMS,
 	)
 	return err
 }

@@ -22,7 +22,7 @@ func (q *Queries) DropMonitorStates(ctx context.Context, monitorIds []int64) err
 }
 
 const getMonitorStateForUpdate = `-- name: GetMonitorStateForUpdate :one
-SELECT monitor_id, since, judged_slot, failures, successes, status FROM monitor_states
+SELECT monitor_id, status, since, judged_slot, failures, successes FROM monitor_states
 WHERE monitor_id = $1
 FOR UPDATE
 `
@@ -33,11 +33,11 @@ func (q *Queries) GetMonitorStateForUpdate(ctx context.Context, monitorID int64)
 	var i MonitorState
 	err := row.Scan(
 		&i.MonitorID,
+		&i.Status,
 		&i.Since,
 		&i.JudgedSlot,
 		&i.Failures,
 		&i.Successes,
-		&i.Status,
 	)
 	return i, err
 }
@@ -71,7 +71,7 @@ func (q *Queries) ListNotPlainlyUp(ctx context.Context, monitorIds []int64) ([]i
 }
 
 const lockStatesToJudge = `-- name: LockStatesToJudge :many
-SELECT monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status, monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names
+SELECT monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at
 FROM monitor_states
 JOIN monitors ON monitors.id = monitor_states.monitor_id
 WHERE monitor_states.monitor_id = ANY($1::bigint[]) AND monitors.deleted_at IS NULL
@@ -96,34 +96,34 @@ func (q *Queries) LockStatesToJudge(ctx context.Context, monitorIds []int64) ([]
 		var i LockStatesToJudgeRow
 		if err := rows.Scan(
 			&i.MonitorState.MonitorID,
+			&i.MonitorState.Status,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
-			&i.MonitorState.Status,
 			&i.Monitor.ID,
+			&i.Monitor.Name,
+			&i.Monitor.Tags,
+			&i.Monitor.Method,
+			&i.Monitor.URL,
+			&i.Monitor.Request,
+			&i.Monitor.SecretNames,
+			&i.Monitor.TimeoutMS,
+			&i.Monitor.MaxRedirects,
+			&i.Monitor.AcceptedStatuses,
+			&i.Monitor.Regexp,
+			&i.Monitor.RegexpInvert,
+			&i.Monitor.Expectations,
+			&i.Monitor.IntervalSeconds,
+			&i.Monitor.PhaseMS,
+			&i.Monitor.RetryIntervalSeconds,
+			&i.Monitor.FailureThreshold,
+			&i.Monitor.SuccessThreshold,
+			&i.Monitor.Version,
 			&i.Monitor.CreatedAt,
 			&i.Monitor.UpdatedAt,
 			&i.Monitor.PausedAt,
 			&i.Monitor.DeletedAt,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.Version,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Name,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Regexp,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Tags,
-			&i.Monitor.Request,
-			&i.Monitor.Expectations,
-			&i.Monitor.SecretNames,
 		); err != nil {
 			return nil, err
 		}

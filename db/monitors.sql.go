@@ -14,7 +14,7 @@ const countRoundMonitors = `-- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
     SELECT FROM monitors
     WHERE
-        monitors.interval_seconds = $1 AND monitors.phase = $2
+        monitors.interval_seconds = $1 AND monitors.phase_ms = $2
         AND paused_at IS NULL AND deleted_at IS NULL
         AND EXISTS (
             SELECT 1 FROM monitor_schedules AS s
@@ -26,7 +26,7 @@ SELECT count(*)::integer FROM (
 
 type CountRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 	AtMost          int
 }
@@ -35,7 +35,7 @@ type CountRoundMonitorsParams struct {
 func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitorsParams) (int, error) {
 	row := q.db.QueryRow(ctx, countRoundMonitors,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.Slot,
 		arg.AtMost,
 	)
@@ -45,7 +45,7 @@ func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitors
 }
 
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
 FOR UPDATE
 `
@@ -62,34 +62,34 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.PhaseMS,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitor = `-- name: GetMonitor :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 `
 
@@ -98,34 +98,34 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.PhaseMS,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 FOR UPDATE
 `
@@ -135,34 +135,34 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.PhaseMS,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }
 
 const getMonitorWithState = `-- name: GetMonitorWithState :one
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE monitors.id = $1 AND monitors.deleted_at IS NULL
@@ -179,40 +179,40 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 	var i GetMonitorWithStateRow
 	err := row.Scan(
 		&i.Monitor.ID,
+		&i.Monitor.Name,
+		&i.Monitor.Tags,
+		&i.Monitor.Method,
+		&i.Monitor.URL,
+		&i.Monitor.Request,
+		&i.Monitor.SecretNames,
+		&i.Monitor.TimeoutMS,
+		&i.Monitor.MaxRedirects,
+		&i.Monitor.AcceptedStatuses,
+		&i.Monitor.Regexp,
+		&i.Monitor.RegexpInvert,
+		&i.Monitor.Expectations,
+		&i.Monitor.IntervalSeconds,
+		&i.Monitor.PhaseMS,
+		&i.Monitor.RetryIntervalSeconds,
+		&i.Monitor.FailureThreshold,
+		&i.Monitor.SuccessThreshold,
+		&i.Monitor.Version,
 		&i.Monitor.CreatedAt,
 		&i.Monitor.UpdatedAt,
 		&i.Monitor.PausedAt,
 		&i.Monitor.DeletedAt,
-		&i.Monitor.IntervalSeconds,
-		&i.Monitor.Phase,
-		&i.Monitor.TimeoutMS,
-		&i.Monitor.MaxRedirects,
-		&i.Monitor.FailureThreshold,
-		&i.Monitor.SuccessThreshold,
-		&i.Monitor.RetryIntervalSeconds,
-		&i.Monitor.Version,
-		&i.Monitor.RegexpInvert,
-		&i.Monitor.Name,
-		&i.Monitor.Method,
-		&i.Monitor.URL,
-		&i.Monitor.Regexp,
-		&i.Monitor.AcceptedStatuses,
-		&i.Monitor.Tags,
-		&i.Monitor.Request,
-		&i.Monitor.Expectations,
-		&i.Monitor.SecretNames,
 		&i.MonitorState.MonitorID,
+		&i.MonitorState.Status,
 		&i.MonitorState.Since,
 		&i.MonitorState.JudgedSlot,
 		&i.MonitorState.Failures,
 		&i.MonitorState.Successes,
-		&i.MonitorState.Status,
 	)
 	return i, err
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -256,34 +256,34 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 		var i ListMonitorsByIDRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Name,
+			&i.Monitor.Tags,
+			&i.Monitor.Method,
+			&i.Monitor.URL,
+			&i.Monitor.Request,
+			&i.Monitor.SecretNames,
+			&i.Monitor.TimeoutMS,
+			&i.Monitor.MaxRedirects,
+			&i.Monitor.AcceptedStatuses,
+			&i.Monitor.Regexp,
+			&i.Monitor.RegexpInvert,
+			&i.Monitor.Expectations,
+			&i.Monitor.IntervalSeconds,
+			&i.Monitor.PhaseMS,
+			&i.Monitor.RetryIntervalSeconds,
+			&i.Monitor.FailureThreshold,
+			&i.Monitor.SuccessThreshold,
+			&i.Monitor.Version,
 			&i.Monitor.CreatedAt,
 			&i.Monitor.UpdatedAt,
 			&i.Monitor.PausedAt,
 			&i.Monitor.DeletedAt,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.Version,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Name,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Regexp,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Tags,
-			&i.Monitor.Request,
-			&i.Monitor.Expectations,
-			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
+			&i.MonitorState.Status,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
-			&i.MonitorState.Status,
 		); err != nil {
 			return nil, err
 		}
@@ -296,7 +296,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 }
 
 const listMonitorsByName = `-- name: ListMonitorsByName :many
-SELECT monitors.id, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitors.interval_seconds, monitors.phase, monitors.timeout_ms, monitors.max_redirects, monitors.failure_threshold, monitors.success_threshold, monitors.retry_interval_seconds, monitors.version, monitors.regexp_invert, monitors.name, monitors.method, monitors.url, monitors.regexp, monitors.accepted_statuses, monitors.tags, monitors.request, monitors.expectations, monitors.secret_names, monitor_states.monitor_id, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitor_states.status
+SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -342,34 +342,34 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 		var i ListMonitorsByNameRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Name,
+			&i.Monitor.Tags,
+			&i.Monitor.Method,
+			&i.Monitor.URL,
+			&i.Monitor.Request,
+			&i.Monitor.SecretNames,
+			&i.Monitor.TimeoutMS,
+			&i.Monitor.MaxRedirects,
+			&i.Monitor.AcceptedStatuses,
+			&i.Monitor.Regexp,
+			&i.Monitor.RegexpInvert,
+			&i.Monitor.Expectations,
+			&i.Monitor.IntervalSeconds,
+			&i.Monitor.PhaseMS,
+			&i.Monitor.RetryIntervalSeconds,
+			&i.Monitor.FailureThreshold,
+			&i.Monitor.SuccessThreshold,
+			&i.Monitor.Version,
 			&i.Monitor.CreatedAt,
 			&i.Monitor.UpdatedAt,
 			&i.Monitor.PausedAt,
 			&i.Monitor.DeletedAt,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.Phase,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.Version,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Name,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Regexp,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Tags,
-			&i.Monitor.Request,
-			&i.Monitor.Expectations,
-			&i.Monitor.SecretNames,
 			&i.MonitorState.MonitorID,
+			&i.MonitorState.Status,
 			&i.MonitorState.Since,
 			&i.MonitorState.JudgedSlot,
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
-			&i.MonitorState.Status,
 		); err != nil {
 			return nil, err
 		}
@@ -382,9 +382,9 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
-    monitors.interval_seconds = $1 AND monitors.phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
@@ -395,14 +395,14 @@ ORDER BY id
 
 type ListRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 }
 
 // ListRoundMonitors gives the active monitors to which a round is promised. One that has just come from another schedule
 // may have been scanned at this slot by that one.
 func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsParams) ([]Monitor, error) {
-	rows, err := q.db.Query(ctx, listRoundMonitors, arg.IntervalSeconds, arg.Phase, arg.Slot)
+	rows, err := q.db.Query(ctx, listRoundMonitors, arg.IntervalSeconds, arg.PhaseMS, arg.Slot)
 	if err != nil {
 		return nil, err
 	}
@@ -412,28 +412,28 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -448,7 +448,7 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 const listRoundParts = `-- name: ListRoundParts :many
 SELECT DISTINCT (id / $1::bigint)::bigint AS part FROM monitors
 WHERE
-    interval_seconds = $2 AND phase = $3
+    interval_seconds = $2 AND phase_ms = $3
     AND paused_at IS NULL AND deleted_at IS NULL
 ORDER BY part
 `
@@ -456,12 +456,12 @@ ORDER BY part
 type ListRoundPartsParams struct {
 	PartWidth       int64
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // ListRoundParts numbers the blocks of part_width ids in which a round has active monitors.
 func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) ([]int64, error) {
-	rows, err := q.db.Query(ctx, listRoundParts, arg.PartWidth, arg.IntervalSeconds, arg.Phase)
+	rows, err := q.db.Query(ctx, listRoundParts, arg.PartWidth, arg.IntervalSeconds, arg.PhaseMS)
 	if err != nil {
 		return nil, err
 	}
@@ -481,9 +481,9 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names FROM monitors
+SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
-    monitors.interval_seconds = $1 AND monitors.phase = $2
+    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= $3 AND id < $4
     AND EXISTS (
@@ -496,7 +496,7 @@ ORDER BY id
 
 type ListUnscannedRoundMonitorsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	SinceID         int64
 	UntilID         int64
 	Slot            time.Time
@@ -507,7 +507,7 @@ type ListUnscannedRoundMonitorsParams struct {
 func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscannedRoundMonitorsParams) ([]Monitor, error) {
 	rows, err := q.db.Query(ctx, listUnscannedRoundMonitors,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.SinceID,
 		arg.UntilID,
 		arg.Slot,
@@ -521,28 +521,28 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Name,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.PausedAt,
 			&i.DeletedAt,
-			&i.IntervalSeconds,
-			&i.Phase,
-			&i.TimeoutMS,
-			&i.MaxRedirects,
-			&i.FailureThreshold,
-			&i.SuccessThreshold,
-			&i.RetryIntervalSeconds,
-			&i.Version,
-			&i.RegexpInvert,
-			&i.Name,
-			&i.Method,
-			&i.URL,
-			&i.Regexp,
-			&i.AcceptedStatuses,
-			&i.Tags,
-			&i.Request,
-			&i.Expectations,
-			&i.SecretNames,
 		); err != nil {
 			return nil, err
 		}
@@ -583,56 +583,56 @@ func (q *Queries) NextMonitorIDs(ctx context.Context, count int) ([]int64, error
 const updateMonitor = `-- name: UpdateMonitor :one
 UPDATE monitors SET
     id = $1,
-    created_at = $2,
-    updated_at = $3,
-    paused_at = $4,
-    deleted_at = $5,
-    interval_seconds = $6,
-    phase = $7,
+    name = $2,
+    tags = $3,
+    method = $4,
+    url = $5,
+    request = $6,
+    secret_names = $7,
     timeout_ms = $8,
     max_redirects = $9,
-    failure_threshold = $10,
-    success_threshold = $11,
-    retry_interval_seconds = $12,
-    version = $13,
-    regexp_invert = $14,
-    name = $15,
-    method = $16,
-    url = $17,
-    regexp = $18,
-    accepted_statuses = $19,
-    tags = $20,
-    request = $21,
-    expectations = $22,
-    secret_names = $23
+    accepted_statuses = $10,
+    regexp = $11,
+    regexp_invert = $12,
+    expectations = $13,
+    interval_seconds = $14,
+    phase_ms = $15,
+    retry_interval_seconds = $16,
+    failure_threshold = $17,
+    success_threshold = $18,
+    version = $19,
+    created_at = $20,
+    updated_at = $21,
+    paused_at = $22,
+    deleted_at = $23
 WHERE id = $1
-RETURNING id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects, failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp, accepted_statuses, tags, request, expectations, secret_names
+RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type UpdateMonitorParams struct {
 	ID                   int64
+	Name                 string
+	Tags                 []string
+	Method               string
+	URL                  string
+	Request              []byte
+	SecretNames          []string
+	TimeoutMS            int
+	MaxRedirects         int
+	AcceptedStatuses     []string
+	Regexp               *string
+	RegexpInvert         bool
+	Expectations         []byte
+	IntervalSeconds      int
+	PhaseMS              int
+	RetryIntervalSeconds int
+	FailureThreshold     int
+	SuccessThreshold     int
+	Version              int
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
 	PausedAt             *time.Time
 	DeletedAt            *time.Time
-	IntervalSeconds      int
-	Phase                float64
-	TimeoutMS            int
-	MaxRedirects         int
-	FailureThreshold     int
-	SuccessThreshold     int
-	RetryIntervalSeconds int
-	Version              int
-	RegexpInvert         bool
-	Name                 string
-	Method               string
-	URL                  string
-	Regexp               *string
-	AcceptedStatuses     []string
-	Tags                 []string
-	Request              []byte
-	Expectations         []byte
-	SecretNames          []string
 }
 
 // UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
@@ -640,54 +640,54 @@ type UpdateMonitorParams struct {
 func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (Monitor, error) {
 	row := q.db.QueryRow(ctx, updateMonitor,
 		arg.ID,
+		arg.Name,
+		arg.Tags,
+		arg.Method,
+		arg.URL,
+		arg.Request,
+		arg.SecretNames,
+		arg.TimeoutMS,
+		arg.MaxRedirects,
+		arg.AcceptedStatuses,
+		arg.Regexp,
+		arg.RegexpInvert,
+		arg.Expectations,
+		arg.IntervalSeconds,
+		arg.PhaseMS,
+		arg.RetryIntervalSeconds,
+		arg.FailureThreshold,
+		arg.SuccessThreshold,
+		arg.Version,
 		arg.CreatedAt,
 		arg.UpdatedAt,
 		arg.PausedAt,
 		arg.DeletedAt,
-		arg.IntervalSeconds,
-		arg.Phase,
-		arg.TimeoutMS,
-		arg.MaxRedirects,
-		arg.FailureThreshold,
-		arg.SuccessThreshold,
-		arg.RetryIntervalSeconds,
-		arg.Version,
-		arg.RegexpInvert,
-		arg.Name,
-		arg.Method,
-		arg.URL,
-		arg.Regexp,
-		arg.AcceptedStatuses,
-		arg.Tags,
-		arg.Request,
-		arg.Expectations,
-		arg.SecretNames,
 	)
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Name,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.PhaseMS,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.PausedAt,
 		&i.DeletedAt,
-		&i.IntervalSeconds,
-		&i.Phase,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.RetryIntervalSeconds,
-		&i.Version,
-		&i.RegexpInvert,
-		&i.Name,
-		&i.Method,
-		&i.URL,
-		&i.Regexp,
-		&i.AcceptedStatuses,
-		&i.Tags,
-		&i.Request,
-		&i.Expectations,
-		&i.SecretNames,
 	)
 	return i, err
 }

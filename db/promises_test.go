@@ -51,7 +51,7 @@ func history(t *rapid.T) (promises []promise, inFlight []time.Time) {
 	at := instants.Draw(t, "created")
 	for range rapid.IntRange(1, 3).Draw(t, "promises") {
 		interval := rapid.SampledFrom([]int{10, 60, 61, 3600, 86400}).Draw(t, "interval")
-		schedule := uptime.Schedule{Interval: interval, Phase: float64(rapid.IntRange(0, 4*interval-1).Draw(t, "quarter")) / 4}
+		schedule := uptime.Schedule{Interval: interval, PhaseMS: 250 * rapid.IntRange(0, 4*interval-1).Draw(t, "quarter")}
 		p := promise{schedule: schedule, from: schedule.SlotAfter(at)}
 		at = at.Add(time.Duration(rapid.IntRange(1, 3600).Draw(t, "until")) * time.Second)
 		if at.Before(p.from) {
@@ -75,7 +75,7 @@ func write(t *rapid.T, tx pgx.Tx, monitorID int64, promises []promise) {
 	for _, p := range promises {
 		require.NoError(t, db.New(tx).OpenSchedules(context.Background(), db.OpenSchedulesParams{
 			MonitorIDs: []int64{monitorID}, FromAts: []time.Time{p.from},
-			IntervalsSeconds: []int{p.schedule.Interval}, Phases: []float64{p.schedule.Phase},
+			IntervalsSeconds: []int{p.schedule.Interval}, PhasesMS: []int{p.schedule.PhaseMS},
 		}))
 		if !p.until.IsZero() {
 			require.NoError(t, db.New(tx).CloseSchedule(context.Background(),
@@ -141,12 +141,12 @@ func TestPromises(t *testing.T) {
 						scan(slot, "round")
 					case "gap":
 						require.NoError(t, db.New(tx).DeclareMonitorGaps(context.Background(), db.DeclareMonitorGapsParams{
-							IntervalSeconds: p.schedule.Interval, Phase: p.schedule.Phase, Slot: slot, Reason: "overloaded",
+							IntervalSeconds: p.schedule.Interval, PhaseMS: p.schedule.PhaseMS, Slot: slot, Reason: "overloaded",
 							At: until, MonitorIDs: []int64{id},
 						}))
 					case "gap of all":
 						_, err := db.New(tx).DeclareGap(context.Background(), db.DeclareGapParams{
-							IntervalSeconds: p.schedule.Interval, Phase: p.schedule.Phase, FromSlot: slot, ToSlot: slot,
+							IntervalSeconds: p.schedule.Interval, PhaseMS: p.schedule.PhaseMS, FromSlot: slot, ToSlot: slot,
 							Reason: "service_down", At: until,
 						})
 						require.NoError(t, err)
@@ -195,16 +195,16 @@ func TestGaps(t *testing.T) {
 	ctx := t.Context()
 
 	// Two monitors of one interval and phase, promised from 00:00:10 on.
-	schedule := uptime.Schedule{Interval: 10, Phase: 0}
+	schedule := uptime.Schedule{Interval: 10, PhaseMS: 0}
 	slot := func(n int) time.Time { return day.Add(time.Duration(10*n) * time.Second) }
 	a, b := dbtest.Monitor(t, pool, 10, 0).ID, dbtest.Monitor(t, pool, 10, 0).ID
 	require.NoError(t, queries.OpenSchedules(ctx, db.OpenSchedulesParams{
-		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, Phases: []float64{0, 0},
+		MonitorIDs: []int64{a, b}, FromAts: []time.Time{slot(1), slot(1)}, IntervalsSeconds: []int{10, 10}, PhasesMS: []int{0, 0},
 	}))
 	// declare gives the slots that the new gap is from and to; none: there is none.
 	declare := func(from, to int) (slots []int) {
 		gap, err := queries.DeclareGap(ctx, db.DeclareGapParams{
-			IntervalSeconds: schedule.Interval, Phase: schedule.Phase, FromSlot: slot(from), ToSlot: slot(to),
+			IntervalSeconds: schedule.Interval, PhaseMS: schedule.PhaseMS, FromSlot: slot(from), ToSlot: slot(to),
 			Reason: "service_down", At: slot(100),
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -236,7 +236,24 @@ func TestGaps(t *testing.T) {
 	require.Empty(t, declare(17, 19))
 
 	require.NoError(t, queries.DeclareMonitorGaps(ctx, db.DeclareMonitorGapsParams{
-		IntervalSeconds: 10, Phase: 0, Slot: slot(4), Reason: "overloaded", At: slot(100), MonitorIDs: []int64{a, b},
+		IntervalSeconds: 10, PhaseMS: 0, Slot: slot(4), Reason: "overloaded", At: slot(100), MonitorIDs: []int64{a, b},
 	}))
 	require.Zero(t, count(t, pool, "scan_gaps WHERE monitor_id IS NOT NULL"), "who has a row has no gap")
+}
+
+func TestPhases(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	id := dbtest.Monitor(t, pool, 10, 0).ID
+	for phaseMS, fits := range map[int]bool{0: true, 250: true, 9750: true, 10_000: false, -250: false, 251: false} {
+		_, err := pool.Exec(t.Context(), "UPDATE monitors SET phase_ms = $1 WHERE id = $2", phaseMS, id)
+		_, scheduleErr := pool.Exec(t.Context(), "INSERT INTO monitor_schedules VALUES ($1, $2, $2, 10, $3)",
+			id, day.Add(time.Duration(phaseMS)*time.Second), phaseMS)
+		if fits {
+			require.NoError(t, errors.Join(err, scheduleErr), phaseMS)
+			continue
+		}
+		require.True(t, db.IsCode(err, "23514"), phaseMS)
+		require.True(t, db.IsCode(scheduleErr, "23514"), phaseMS)
+	}
 }

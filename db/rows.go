@@ -10,7 +10,7 @@ import (
 
 // Schedule gives the slots at which the monitor is scanned.
 func (m Monitor) Schedule() uptime.Schedule {
-	return uptime.Schedule{Interval: m.IntervalSeconds, Phase: m.Phase}
+	return uptime.Schedule{Interval: m.IntervalSeconds, PhaseMS: m.PhaseMS}
 }
 
 // Thresholds give how many scans in a row it takes to change the monitor's status.
@@ -30,7 +30,7 @@ func (m Monitor) Active() bool { return m.PausedAt == nil && m.DeletedAt == nil 
 
 // Schedule gives the slots that were promised.
 func (s MonitorSchedule) Schedule() uptime.Schedule {
-	return uptime.Schedule{Interval: s.IntervalSeconds, Phase: s.Phase}
+	return uptime.Schedule{Interval: s.IntervalSeconds, PhaseMS: s.PhaseMS}
 }
 
 // State gives where the monitor stands.

@@ -11,12 +11,12 @@ import (
 )
 
 const declareGap = `-- name: DeclareGap :one
-INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase, start.slot, stop.slot, gap.reason, gap.declared_at
+INSERT INTO scan_gaps (interval_seconds, phase_ms, from_slot, to_slot, reason, declared_at)
+SELECT gap.interval_seconds, gap.phase_ms, start.slot, stop.slot, gap.reason, gap.declared_at
 FROM (
     SELECT
         $1::integer AS interval_seconds,
-        $2::float8 AS phase,
+        $2::integer AS phase_ms,
         $3::timestamptz AS from_slot,
         $4::timestamptz AS to_slot,
         $5::text AS reason,
@@ -24,11 +24,11 @@ FROM (
 ) AS gap
 CROSS JOIN LATERAL (
     SELECT min(slot) AS slot
-    FROM slots_of(gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
+    FROM slots_of(gap.interval_seconds, gap.phase_ms, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
     WHERE NOT EXISTS (
         SELECT 1 FROM scan_gaps AS g
         WHERE
-            g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+            g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
             AND slot BETWEEN g.from_slot AND g.to_slot
     )
 ) AS start
@@ -36,14 +36,14 @@ CROSS JOIN LATERAL (
     SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
     FROM scan_gaps AS g
     WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+        g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
         AND g.to_slot > start.slot AND g.from_slot > start.slot
 ) AS stop
 WHERE
     start.slot <= stop.slot
     AND EXISTS (
         SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
-        WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
+        WHERE u.interval_seconds = gap.interval_seconds AND u.phase_ms = gap.phase_ms
     )
 ON CONFLICT DO NOTHING
 RETURNING from_slot, to_slot
@@ -51,7 +51,7 @@ RETURNING from_slot, to_slot
 
 type DeclareGapParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	FromSlot        time.Time
 	ToSlot          time.Time
 	Reason          string
@@ -69,7 +69,7 @@ type DeclareGapRow struct {
 func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (DeclareGapRow, error) {
 	row := q.db.QueryRow(ctx, declareGap,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.FromSlot,
 		arg.ToSlot,
 		arg.Reason,
@@ -81,9 +81,9 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (Declare
 }
 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec
-INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
+INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    $1::integer, $2::float8, m.id, $3::timestamptz, $3::timestamptz, $4::text,
+    $1::integer, $2::integer, m.id, $3::timestamptz, $3::timestamptz, $4::text,
     $5::timestamptz
 FROM unnest($6::bigint[]) AS m (id)
 WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = m.id)
@@ -92,7 +92,7 @@ ON CONFLICT DO NOTHING
 
 type DeclareMonitorGapsParams struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 	Reason          string
 	At              time.Time
@@ -103,7 +103,7 @@ type DeclareMonitorGapsParams struct {
 func (q *Queries) DeclareMonitorGaps(ctx context.Context, arg DeclareMonitorGapsParams) error {
 	_, err := q.db.Exec(ctx, declareMonitorGaps,
 		arg.IntervalSeconds,
-		arg.Phase,
+		arg.PhaseMS,
 		arg.Slot,
 		arg.Reason,
 		arg.At,

@@ -18,13 +18,13 @@ func TestNewestScans(t *testing.T) {
 
 	// A monitor of 10 minutes over two days and nine chunks, with a day's hole, and a scan that somebody asked for
 	// between two slots now and then. Another monitor shares its slots.
-	schedule := uptime.Schedule{Interval: 600, Phase: 30}
-	monitor := dbtest.Monitor(t, pool, schedule.Interval, schedule.Phase)
-	other := dbtest.Monitor(t, pool, schedule.Interval, schedule.Phase)
+	schedule := uptime.Schedule{Interval: 600, PhaseMS: 30_000}
+	monitor := dbtest.Monitor(t, pool, schedule.Interval, schedule.PhaseMS)
+	other := dbtest.Monitor(t, pool, schedule.Interval, schedule.PhaseMS)
 	first := schedule.SlotAfter(day)
 	require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
 		MonitorIDs: []int64{monitor.ID, other.ID}, FromAts: []time.Time{first, first},
-		IntervalsSeconds: []int{600, 600}, Phases: []float64{30, 30},
+		IntervalsSeconds: []int{600, 600}, PhasesMS: []int{30_000, 30_000},
 	}))
 	var want []time.Time // newest first
 	end := day.Add(60 * time.Hour)
@@ -74,7 +74,7 @@ func TestNewestScans(t *testing.T) {
 
 	t.Run("AMonitorThatNeverHadASchedule", func(t *testing.T) {
 		t.Parallel()
-		paused := dbtest.Monitor(t, pool, 10, 5)
+		paused := dbtest.Monitor(t, pool, 10, 5000)
 		for i := range 3 {
 			asked := dbtest.Scan(paused.ID, day.Add(time.Duration(i)*time.Hour+time.Microsecond))
 			asked.Reason = "asked"

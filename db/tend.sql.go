@@ -24,23 +24,23 @@ func (q *Queries) GetTendProgressForUpdate(ctx context.Context) (time.Time, erro
 }
 
 const listDeadChains = `-- name: ListDeadChains :many
-SELECT interval_seconds, phase
+SELECT interval_seconds, phase_ms
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase')::float8
+SELECT (args ->> 'interval')::integer, (args ->> 'phase_ms')::integer
 FROM river_job
 WHERE
     kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
     AND args ->> 'part' IS NULL
     AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
         <= greatest($1::timestamptz, clock_timestamp())
-ORDER BY interval_seconds, phase
+ORDER BY interval_seconds, phase_ms
 `
 
 type ListDeadChainsRow struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 }
 
 // ListDeadChains gives each interval and phase with an active monitor and no live round. A round that is further ahead
@@ -55,7 +55,7 @@ func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadC
 	items := []ListDeadChainsRow{}
 	for rows.Next() {
 		var i ListDeadChainsRow
-		if err := rows.Scan(&i.IntervalSeconds, &i.Phase); err != nil {
+		if err := rows.Scan(&i.IntervalSeconds, &i.PhaseMS); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -69,18 +69,18 @@ func (q *Queries) ListDeadChains(ctx context.Context, at time.Time) ([]ListDeadC
 const listUnaccountedSlots = `-- name: ListUnaccountedSlots :many
 SELECT
     u.interval_seconds::integer AS interval_seconds,
-    u.phase::float8 AS phase,
+    u.phase_ms::integer AS phase_ms,
     u.slot::timestamptz AS slot,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase')::float8 = u.phase
+            AND (j.args ->> 'phase_ms')::integer = u.phase_ms
             AND (j.args ->> 'slot')::timestamptz <= u.slot
     ) AS live
 FROM unaccounted_slots($1::timestamptz, $2::timestamptz) AS u
-GROUP BY u.interval_seconds, u.phase, u.slot
+GROUP BY u.interval_seconds, u.phase_ms, u.slot
 ORDER BY u.slot
 `
 
@@ -91,7 +91,7 @@ type ListUnaccountedSlotsParams struct {
 
 type ListUnaccountedSlotsRow struct {
 	IntervalSeconds int
-	Phase           float64
+	PhaseMS         int
 	Slot            time.Time
 	Live            bool
 }
@@ -109,7 +109,7 @@ func (q *Queries) ListUnaccountedSlots(ctx context.Context, arg ListUnaccountedS
 		var i ListUnaccountedSlotsRow
 		if err := rows.Scan(
 			&i.IntervalSeconds,
-			&i.Phase,
+			&i.PhaseMS,
 			&i.Slot,
 			&i.Live,
 		); err != nil {

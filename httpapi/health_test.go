@@ -29,6 +29,17 @@ func TestReady(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.get("/readyz").status)
 }
 
+func TestSchemaOfAnEarlierBuild(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	_, err := a.pool.Exec(t.Context(), "UPDATE schema_baseline SET hash = 'another'")
+	require.NoError(t, err)
+	answer := a.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, answer.status, answer.raw)
+	require.Equal(t, "schema_outdated", answer.problem().Code)
+	require.Contains(t, answer.raw, "made anew")
+}
+
 func TestWithoutSchema(t *testing.T) {
 	t.Parallel()
 	a := newTestAPIOn(t, openPool(t, dbtest.EmptyURL(t)))

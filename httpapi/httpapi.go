@@ -96,7 +96,7 @@ func (a *api) addRoutes() {
 	handle(a, operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",
 		listCertificatesDoc).fails(http.StatusNotFound), a.listCertificates)
 
-	handle(a, operation(http.MethodGet, "/api/v1/alerts", "list-alerts", "List alerts", listAlertsDoc).about("Health"), a.listAlerts)
+	handle(a, operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc).about("Health"), a.listWarnings)
 
 	handle(a, operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc).about("Health"), a.livez)
 	handle(a, operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc).about("Health"), a.readyz)

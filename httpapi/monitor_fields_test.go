@@ -356,7 +356,7 @@ func TestListCertificates(t *testing.T) {
 	require.WithinDuration(t, time.Now(), got.Data[0].FirstSeenAt, time.Minute)
 
 	_, err := a.pool.Exec(t.Context(), `INSERT INTO monitor_certificates
-		SELECT monitor_id, first_seen_at + interval '1 hour', not_before, not_after, 'other', subject, issuer, '{}'
+		SELECT monitor_id, 'other', subject, issuer, '{}', not_before, not_after, first_seen_at + interval '1 hour'
 		FROM monitor_certificates`)
 	require.NoError(t, err)
 	newest := list()

@@ -379,7 +379,7 @@ func TestBulk(t *testing.T) {
 		answer.into(&got)
 		require.Equal(t, 1000, got.Created)
 		require.Equal(t, 1000, a.count(`SELECT count(*) FROM monitor_schedules`))
-		require.Equal(t, a.count(`SELECT count(DISTINCT phase) FROM monitors`),
+		require.Equal(t, a.count(`SELECT count(DISTINCT phase_ms) FROM monitors`),
 			a.count(`SELECT count(*) FROM river_job WHERE kind = 'round'`), "one round for each phase")
 
 		for _, n := range []int{0, 1001} {

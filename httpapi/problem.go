@@ -96,6 +96,8 @@ func (a *api) problem(ctx context.Context, operation string, err error) *Problem
 		a.Logger.WarnContext(ctx, "request refused: the database is away", slog.String("operation", operation),
 			slog.Any("error", err))
 		return unavailable()
+	case errors.Is(err, db.ErrEarlierBuild):
+		return schemaOutdated("The database was made by an earlier build of Riverwatch, and must be made anew.")
 	case db.IsCode(err, undefinedTable):
 		return schemaOutdated("The database has no schema yet: run riverwatch migrate up.")
 	case errors.Is(err, context.Canceled): // the client left: nobody reads the answer

@@ -113,19 +113,19 @@ func TestDNSLost(t *testing.T) {
 
 	dns.mode.Store(isSilent)
 	askAll()
-	await(1, "operator_alerts WHERE closed_at IS NULL")
+	await(1, "warnings WHERE closed_at IS NULL")
 	await(byName, "monitor_log WHERE outcome = 'inconclusive'")
 	require.Zero(t, p.Count(t, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')"))
 	require.Equal(t, byName+byAddress, p.Count(t, "monitor_states WHERE status = 'up' AND failures = 0"))
 	p.requireAgreement(t, monitors...)
 
 	dns.mode.Store(servfails)
-	require.Never(t, func() bool { return p.Count(t, "operator_alerts WHERE closed_at IS NOT NULL") > 0 },
+	require.Never(t, func() bool { return p.Count(t, "warnings WHERE closed_at IS NOT NULL") > 0 },
 		3*time.Second, 100*time.Millisecond, "it is out still")
 
 	dns.mode.Store(answers)
-	await(1, "operator_alerts WHERE closed_at IS NOT NULL")
+	await(1, "warnings WHERE closed_at IS NOT NULL")
 	await(byName, "monitor_log WHERE reason = 'retry' AND outcome = 'ok'")
-	require.Equal(t, 1, p.Count(t, "operator_alerts"))
+	require.Equal(t, 1, p.Count(t, "warnings"))
 	p.requireAgreement(t, monitors...)
 }

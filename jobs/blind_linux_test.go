@@ -227,13 +227,13 @@ func (s *stage) await(t *testing.T, want int, from string, args ...any) {
 	for end := time.Now().Add(patience); got != want && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		got = s.Count(t, from, args...)
 	}
-	require.Equal(t, want, got, "%s, and alerts are %v", from, s.alerts(t))
+	require.Equal(t, want, got, "%s, and warnings are %v", from, s.warnings(t))
 }
 
-// awaitAlert waits until there is one alert, as alerts gives it, and no other.
-func (s *stage) awaitAlert(t *testing.T, want string) {
+// awaitWarning waits until there is one warning, as warnings gives it, and no other.
+func (s *stage) awaitWarning(t *testing.T, want string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return slices.Equal(s.alerts(t), []string{want}) }, patience, 20*time.Millisecond, want)
+	require.Eventually(t, func() bool { return slices.Equal(s.warnings(t), []string{want}) }, patience, 20*time.Millisecond, want)
 }
 
 // awaitTruth waits until the log blames no target for what was ours, and the states agree.
@@ -243,11 +243,11 @@ func (s *stage) awaitTruth(t *testing.T) {
 	s.await(t, targetCount, "monitor_states WHERE status = 'up' AND failures = 0")
 }
 
-// alerts gives all alerts, as the workers that they were about and those that they are about.
-func (s *stage) alerts(t *testing.T) []string {
+// warnings gives all warnings, as the processes that they were about and those that they are about.
+func (s *stage) warnings(t *testing.T) []string {
 	t.Helper()
-	return dbtest.Column[string](t, s.Pool, `SELECT (SELECT string_agg(w, ',' ORDER BY w) FROM unnest(workers) AS w)
-		|| ' ' || cardinality(open_workers) FROM operator_alerts ORDER BY id`)
+	return dbtest.Column[string](t, s.Pool, `SELECT (SELECT string_agg(w, ',' ORDER BY w) FROM unnest(processes) AS w)
+		|| ' ' || cardinality(open_processes) FROM warnings ORDER BY id`)
 }
 
 func playStage(t *testing.T) {
@@ -275,7 +275,7 @@ func playStage(t *testing.T) {
 	lost := s.Now()
 	s.lose(t, w1)
 	s.askAll(t, monitors)
-	s.awaitAlert(t, "w1 1")
+	s.awaitWarning(t, "w1 1")
 	s.awaitTruth(t)
 	require.Positive(t, s.Count(t, "monitor_log WHERE outcome = 'inconclusive'"))
 	blind := s.Now()
@@ -291,19 +291,19 @@ func playStage(t *testing.T) {
 		return s.Count(t, "monitor_log WHERE worker = 'w2' AND reason = 'round' AND outcome = 'ok'") > 2
 	}, patience, 20*time.Millisecond, "rounds go on")
 	require.Zero(t, s.Count(t, "monitor_log WHERE worker = 'w1' AND slot > $1", blind.Add(time.Second)), "the blind one takes none")
-	require.Equal(t, []string{"w1 1"}, s.alerts(t))
+	require.Equal(t, []string{"w1 1"}, s.warnings(t))
 
 	t.Log("all workers have lost their network (F41)")
 	s.lose(t, w2)
 	s.askAll(t, monitors)
-	s.awaitAlert(t, "w1,w2 2")
+	s.awaitWarning(t, "w1,w2 2")
 	s.awaitTruth(t)
 
 	t.Log("it is back")
 	back := s.Now()
 	s.restore(t, w1)
 	s.restore(t, w2)
-	s.awaitAlert(t, "w1,w2 0")
+	s.awaitWarning(t, "w1,w2 0")
 	s.askAll(t, monitors)
 	s.await(t, targetCount, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE slot > $1 AND outcome = 'ok') AS m", back)
 	s.awaitTruth(t)

@@ -55,9 +55,9 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 		require.Zero(t, count(`monitors AS m
 			FULL JOIN (SELECT * FROM monitor_schedules WHERE until_at IS NULL) AS s ON s.monitor_id = m.id
 			WHERE (m.deleted_at IS NULL AND m.paused_at IS NULL) <> (s.monitor_id IS NOT NULL)
-				OR (m.interval_seconds, m.phase) <> (s.interval_seconds, s.phase)`), "active and promised are one")
+				OR (m.interval_seconds, m.phase_ms) <> (s.interval_seconds, s.phase_ms)`), "active and promised are one")
 		require.Zero(t, count(`monitor_schedules AS s WHERE until_at IS NULL AND NOT EXISTS (SELECT 1 FROM river_job AS j
-			WHERE j.kind = 'round' AND j.args ->> 'interval' = s.interval_seconds::text AND j.args ->> 'phase' = s.phase::text
+			WHERE j.kind = 'round' AND j.args ->> 'interval' = s.interval_seconds::text AND j.args ->> 'phase_ms' = s.phase_ms::text
 				AND (j.args ->> 'slot')::timestamptz = s.from_at)`), "what is promised has its round")
 		require.Zero(t,
 			count(`monitors AS m JOIN monitor_states AS s ON s.monitor_id = m.id
@@ -130,10 +130,10 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 	})
 
 	// A round: a cut one is tried again, and no slot is lost.
-	schedule := uptime.Schedule{Interval: 3600, Phase: 3599}
+	schedule := uptime.Schedule{Interval: 3600, PhaseMS: 3_599_000}
 	direct.insertMonitors(t, 3, 1, schedule, monitorstest.Noon)
-	direct.Exec(t, "UPDATE monitors SET method = CASE WHEN id = 1001 THEN 'POST' ELSE 'GET' END WHERE phase = 3599")
-	args := queue.RoundArgs{Interval: 3600, Phase: 3599, Slot: schedule.SlotAfter(monitorstest.Noon)}
+	direct.Exec(t, "UPDATE monitors SET method = CASE WHEN id = 1001 THEN 'POST' ELSE 'GET' END WHERE phase_ms = 3599000")
+	args := queue.RoundArgs{Interval: 3600, PhaseMS: 3_599_000, Slot: schedule.SlotAfter(monitorstest.Noon)}
 	worker := p.worker.RoundWorker()
 	rescuer := direct.worker.RoundWorker()
 	round := func(late time.Duration, ahead int, failures ...string) (do func() error, check func(error)) {
@@ -147,8 +147,8 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 					_, err := work(t, direct, rescuer, args, append(failures, rescued)...)
 					require.NoError(t, err)
 				}
-				require.Zero(t, count("unaccounted_slots($1, $2) WHERE phase = 3599", args.Slot, args.Slot.Add(time.Second)))
-				require.Equal(t, ahead, count("river_job WHERE args ->> 'phase' = '3599' AND (args ->> 'slot')::timestamptz > $1",
+				require.Zero(t, count("unaccounted_slots($1, $2) WHERE phase_ms = 3599000", args.Slot, args.Slot.Add(time.Second)))
+				require.Equal(t, ahead, count("river_job WHERE args ->> 'phase_ms' = '3599000' AND (args ->> 'slot')::timestamptz > $1",
 					args.Slot), "the chain goes on")
 			}
 	}
@@ -159,7 +159,7 @@ func TestCutOffAtAnyPoint(t *testing.T) {
 	cuts(next, do, check)
 
 	// Tend: the next one finds the rest.
-	direct.Exec(t, "DELETE FROM monitor_schedules WHERE phase <> 3599")
+	direct.Exec(t, "DELETE FROM monitor_schedules WHERE phase_ms <> 3599000")
 	p.SetNow(args.Slot.Add(3*time.Hour + 5*time.Minute))
 	tender := p.worker.TendWorker()
 	cuts(func() {

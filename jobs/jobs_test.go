@@ -120,8 +120,8 @@ func (p *process) gaps(t *testing.T, schedule uptime.Schedule, first time.Time) 
 	return dbtest.Column[string](t, p.Pool, `
 		SELECT concat_ws(' ', reason,
 			round(extract(epoch FROM from_slot - $3) / $1) || '-' || round(extract(epoch FROM to_slot - $3) / $1), monitor_id)
-		FROM scan_gaps WHERE interval_seconds = $1 AND phase = $2 ORDER BY from_slot, monitor_id`,
-		schedule.Interval, schedule.Phase, first)
+		FROM scan_gaps WHERE interval_seconds = $1 AND phase_ms = $2 ORDER BY from_slot, monitor_id`,
+		schedule.Interval, schedule.PhaseMS, first)
 }
 
 // jobs gives the args of the jobs of a kind that no one has worked yet, in the order in which they are due.
@@ -140,7 +140,7 @@ func openJobs[T river.JobArgs](t *testing.T, p *process) []T {
 }
 
 func roundOf(monitor db.Monitor, slot time.Time) queue.RoundArgs {
-	return queue.RoundArgs{Interval: monitor.IntervalSeconds, Phase: monitor.Phase, Slot: slot}
+	return queue.RoundArgs{Interval: monitor.IntervalSeconds, PhaseMS: monitor.PhaseMS, Slot: slot}
 }
 
 // rescued is what River notes when it takes a job from a worker that it has not heard of for long.
@@ -274,7 +274,7 @@ func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Sc
 	t.Helper()
 	p.Exec(t, `
 		WITH inserted AS (
-			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
 			SELECT 1000 + n * $2, $5, $5, $3, $4, 1000, 0, 3, 2, 20, false, 'many', 'GET',
@@ -282,10 +282,10 @@ func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Sc
 			FROM generate_series(1, $1::integer) AS n
 			RETURNING id
 		), states AS (
-			INSERT INTO monitor_states SELECT id, $5, $5, 0, 0, 'pending' FROM inserted
+			INSERT INTO monitor_states SELECT id, 'pending', $5, $5, 0, 0 FROM inserted
 		)
 		INSERT INTO monitor_schedules SELECT id, $5, NULL, $3, $4 FROM inserted`,
-		n, idStep, schedule.Interval, schedule.Phase, first)
+		n, idStep, schedule.Interval, schedule.PhaseMS, first)
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -55,8 +55,8 @@ func TestWorkersShareAHost(t *testing.T) {
 				p.Create(t, monitorstest.Of("http://one.example/"+itoa(int64(i)), 60))
 			}
 			schedule := p.Create(t, monitorstest.Of("http://one.example/", 60)).Schedule()
-			p.Exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
-			p.Exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, monitorstest.Noon)
+			p.Exec(t, "UPDATE monitors SET phase_ms = $1", schedule.PhaseMS)
+			p.Exec(t, "UPDATE monitor_schedules SET phase_ms = $1, from_at = $2", schedule.PhaseMS, monitorstest.Noon)
 
 			for i := range workers - 1 {
 				p.Exec(t, "INSERT INTO workers VALUES ($1, now())", itoa(int64(i)))
@@ -71,7 +71,7 @@ func TestWorkersShareAHost(t *testing.T) {
 			slot := schedule.SlotAfter(monitorstest.Noon)
 			p.inTime(slot)
 			done := make(chan error)
-			go func() { done <- p.tryRound(t, queue.RoundArgs{Interval: 60, Phase: schedule.Phase, Slot: slot}) }()
+			go func() { done <- p.tryRound(t, queue.RoundArgs{Interval: 60, PhaseMS: schedule.PhaseMS, Slot: slot}) }()
 			require.Eventually(t, c.holds(each), 10*time.Second, time.Millisecond)
 			require.Never(t, func() bool { return !c.holds(each)() }, 100*time.Millisecond, 10*time.Millisecond)
 			release()

@@ -55,7 +55,7 @@ func TestStart(t *testing.T) {
 		<-stopped
 
 		require.Zero(t, p.Count(t, `monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
-			WHERE l.reason = 'round' AND extract(epoch FROM l.slot) % 10 <> m.phase`), "at its slots")
+			WHERE l.reason = 'round' AND 1000 * extract(epoch FROM l.slot) % 10000 <> m.phase_ms`), "at its slots")
 		require.Zero(t, p.Count(t, `(SELECT * FROM unaccounted_slots($1, $2)) AS u`,
 			end.Add(-time.Minute), end.Add(-3*time.Second)), "no slot is left out")
 		require.Equal(t, 1, p.Count(t, "river_job WHERE kind = 'tend' AND state = 'completed'"))

@@ -56,9 +56,9 @@ func TestRequestReachesTheProbe(t *testing.T) {
 	require.Equal(t, "{}", string(plain.Expectations))
 	require.Equal(t, []string{"basic_password", "header X-Api-Key"}, monitor.SecretNames)
 
-	p.Exec(t, "UPDATE monitors SET phase = 7")
-	p.Exec(t, "UPDATE monitor_schedules SET phase = 7, from_at = $1", monitorstest.Noon)
-	monitor.Phase = 7
+	p.Exec(t, "UPDATE monitors SET phase_ms = 7000")
+	p.Exec(t, "UPDATE monitor_schedules SET phase_ms = 7000, from_at = $1", monitorstest.Noon)
+	monitor.PhaseMS = 7000
 	slot := monitor.Schedule().SlotAfter(monitorstest.Noon)
 	p.SetNow(slot)
 	p.round(t, roundOf(monitor, slot))

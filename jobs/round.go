@@ -131,11 +131,11 @@ func (w *roundWorker) begin(ctx context.Context, job *river.Job[queue.RoundArgs]
 	err = db.InTx(ctx, w.conn, func(tx pgx.Tx) error {
 		queries := db.New(tx)
 		// Whoever promises this slot now is waited for, and his monitor is seen.
-		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}); err != nil {
+		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS}); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
 		count, err := queries.CountRoundMonitors(ctx, db.CountRoundMonitorsParams{
-			IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot, AtMost: queue.RoundSize + 1,
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot, AtMost: queue.RoundSize + 1,
 		})
 		if err != nil {
 			return fmt.Errorf("count monitors: %w", err)
@@ -148,7 +148,7 @@ func (w *roundWorker) begin(ctx context.Context, job *river.Job[queue.RoundArgs]
 			return w.insertFollowers(ctx, tx, job, nil)
 		}
 		parts, err := queries.ListRoundParts(ctx, db.ListRoundPartsParams{
-			IntervalSeconds: args.Interval, Phase: args.Phase, PartWidth: args.PartWidth(),
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, PartWidth: args.PartWidth(),
 		})
 		if err != nil {
 			return fmt.Errorf("list parts: %w", err)
@@ -197,11 +197,11 @@ func (w *roundWorker) load(
 	switch {
 	case mine.whole:
 		rows, err = queries.ListRoundMonitors(ctx, db.ListRoundMonitorsParams{
-			IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot,
 		})
 	case mine.part != nil:
 		rows, err = queries.ListUnscannedRoundMonitors(ctx, db.ListUnscannedRoundMonitorsParams{
-			IntervalSeconds: args.Interval, Phase: args.Phase, Slot: args.Slot,
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot,
 			SinceID: *mine.part * args.PartWidth(), UntilID: (*mine.part + 1) * args.PartWidth(),
 		})
 	}
@@ -244,7 +244,7 @@ func (w *roundWorker) declareMissed(
 	err := db.InTx(ctx, w.conn, func(tx pgx.Tx) (err error) {
 		queries := db.New(tx)
 		// Another late round of the chain is waited for, lest both declare the same slots.
-		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, Phase: args.Phase}); err != nil {
+		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS}); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
 		if declared, err = gap.Declare(ctx, queries, now); err != nil {

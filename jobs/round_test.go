@@ -40,8 +40,8 @@ func TestRound(t *testing.T) {
 		schedule := monitor.Schedule()
 		sameRound := func(path string) db.Monitor {
 			m := p.Create(t, monitorstest.Of(s.URL+path, 60))
-			p.Exec(t, "UPDATE monitors SET phase = $2 WHERE id = $1", m.ID, schedule.Phase)
-			p.Exec(t, "UPDATE monitor_schedules SET phase = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.Phase,
+			p.Exec(t, "UPDATE monitors SET phase_ms = $2 WHERE id = $1", m.ID, schedule.PhaseMS)
+			p.Exec(t, "UPDATE monitor_schedules SET phase_ms = $2, from_at = $3 WHERE monitor_id = $1", m.ID, schedule.PhaseMS,
 				schedule.SlotAfter(monitorstest.Noon))
 			return m
 		}
@@ -166,8 +166,8 @@ func TestRoundBeforeItsSlot(t *testing.T) {
 		edited, paused := p.Create(t, monitorstest.Of(s.URL+"/before", 60)), p.Create(t, monitorstest.Of(s.URL+"/paused", 60))
 		schedule := edited.Schedule()
 		slot := schedule.SlotAfter(monitorstest.Noon)
-		p.Exec(t, "UPDATE monitors SET phase = $1", schedule.Phase)
-		p.Exec(t, "UPDATE monitor_schedules SET phase = $1, from_at = $2", schedule.Phase, slot)
+		p.Exec(t, "UPDATE monitors SET phase_ms = $1", schedule.PhaseMS)
+		p.Exec(t, "UPDATE monitor_schedules SET phase_ms = $1, from_at = $2", schedule.PhaseMS, slot)
 
 		// Both change between the beginning of the round, which inserts the next one, and its slot.
 		p.Exec(t, fmt.Sprintf(`
@@ -261,21 +261,21 @@ func (c *tally) Probe(_ context.Context, target probe.Target) probe.Result {
 	return well()
 }
 
-// River's unique key is a hash of this text: rounds that were inserted when phases were whole seconds keep theirs.
+// River's unique key is a hash of this text.
 func TestRoundArgsAreWrittenAsEver(t *testing.T) {
 	t.Parallel()
-	for phase, want := range map[float64]string{7: "7", 7.25: "7.25", 86399: "86399"} {
-		text, err := json.Marshal(queue.RoundArgs{Interval: 86400, Phase: phase, Slot: monitorstest.Noon})
+	for phase, want := range map[int]string{0: "0", 7250: "7250", 86_399_750: "86399750"} {
+		text, err := json.Marshal(queue.RoundArgs{Interval: 86400, PhaseMS: phase, Slot: monitorstest.Noon})
 		require.NoError(t, err)
-		require.Equal(t, `{"interval":86400,"phase":`+want+`,"slot":"`+monitorstest.Noon.Format(time.RFC3339)+`"}`, string(text))
+		require.Equal(t, `{"interval":86400,"phase_ms":`+want+`,"slot":"`+monitorstest.Noon.Format(time.RFC3339)+`"}`, string(text))
 	}
 }
 
 func TestRoundOfMany(t *testing.T) {
 	t.Parallel()
-	schedule := uptime.Schedule{Interval: 10, Phase: 3}
+	schedule := uptime.Schedule{Interval: 10, PhaseMS: 3000}
 	slot := schedule.SlotAfter(monitorstest.Noon)
-	first := queue.RoundArgs{Interval: 10, Phase: 3, Slot: slot}
+	first := queue.RoundArgs{Interval: 10, PhaseMS: 3000, Slot: slot}
 
 	// 1,200 monitors with ids from 1,040 to 49,000, so that they are in three parts of 20,000 ids.
 	newMany := func(t *testing.T) (*process, *tally) {
@@ -309,7 +309,7 @@ func TestRoundOfMany(t *testing.T) {
 		t.Parallel()
 		p, prober := newMany(t)
 		p.round(t, first)
-		require.Contains(t, openJobs[queue.RoundArgs](t, p), queue.RoundArgs{Interval: 10, Phase: 3, Slot: schedule.Next(slot)})
+		require.Contains(t, openJobs[queue.RoundArgs](t, p), queue.RoundArgs{Interval: 10, PhaseMS: 3000, Slot: schedule.Next(slot)})
 
 		parts := workParts(t, p)
 		require.Len(t, parts, 2)
@@ -511,25 +511,25 @@ func TestRoundInTrouble(t *testing.T) {
 	newRound := func(t *testing.T, prober jobs.Prober, limits jobs.Limits, n int) (*process, queue.RoundArgs) {
 		t.Helper()
 		p := newProcessOn(t, pool, prober, limits)
-		schedule := uptime.Schedule{Interval: int(interval.Add(1)), Phase: 5}
+		schedule := uptime.Schedule{Interval: int(interval.Add(1)), PhaseMS: 5000}
 		slot := schedule.SlotAfter(monitorstest.Noon)
-		p.Exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase, timeout_ms, max_redirects,
+		p.Exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
 				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
 				accepted_statuses, tags)
 			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET',
 				'http://' || n || '.example/' || $1, '{200}', '{}'
-			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.Phase, monitorstest.Noon, n)
-		p.Exec(t, `INSERT INTO monitor_states SELECT id, $2, $2, 0, 0, 'up' FROM monitors WHERE interval_seconds = $1`,
+			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.PhaseMS, monitorstest.Noon, n)
+		p.Exec(t, `INSERT INTO monitor_states SELECT id, 'up', $2, $2, 0, 0 FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, monitorstest.Noon)
-		p.Exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase FROM monitors WHERE interval_seconds = $1`,
+		p.Exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase_ms FROM monitors WHERE interval_seconds = $1`,
 			schedule.Interval, monitorstest.Noon)
 		p.inTime(slot)
-		return p, queue.RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot}
+		return p, queue.RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: slot}
 	}
 	id := func(args queue.RoundArgs, n int) string { return itoa(int64(args.Interval*100 + n)) }
 	gaps := func(t *testing.T, p *process, args queue.RoundArgs) []string {
 		t.Helper()
-		return p.gaps(t, uptime.Schedule{Interval: args.Interval, Phase: args.Phase}, args.Slot)
+		return p.gaps(t, uptime.Schedule{Interval: args.Interval, PhaseMS: args.PhaseMS}, args.Slot)
 	}
 	plenty := jobs.Limits{Probes: 100, ProbesPerHost: 100}
 
@@ -649,9 +649,9 @@ func TestRoundInTrouble(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	schedule := uptime.Schedule{Interval: 3600, Phase: 1}
+	schedule := uptime.Schedule{Interval: 3600, PhaseMS: 1000}
 	slot := schedule.SlotAfter(monitorstest.Noon)
-	args := queue.RoundArgs{Interval: 3600, Phase: 1, Slot: slot}
+	args := queue.RoundArgs{Interval: 3600, PhaseMS: 1000, Slot: slot}
 
 	for name, test := range map[string]struct {
 		limits       jobs.Limits

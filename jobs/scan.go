@@ -45,7 +45,7 @@ func (w *scanWorker) Work(ctx context.Context, job *river.Job[queue.ScanArgs]) e
 	switch {
 	case w.now().Sub(args.At) > scanWithin:
 		return river.JobCancel(errors.New("too late"))
-	case args.Reason == queue.ReasonRetry && !args.Unseen && !row.MonitorState.State().Doubtful():
+	case args.Reason == queue.ReasonRetry && !args.InPlaceOfBlind && !row.MonitorState.State().Doubtful():
 		return river.JobCancel(errors.New("no longer in doubt"))
 	case job.Attempt > 1 && !monitor.Target().MayRepeat():
 		return river.JobCancel(errors.New("the request may have been made, and must not be made twice"))

@@ -125,16 +125,16 @@ func TestSight(t *testing.T) {
 		require.Zero(t, p.Count(t, "monitor_log WHERE outcome = 'connect_unreachable'"))
 		p.requireAgreement(t, watched...)
 		require.Equal(t, []string{"no_sight test"}, dbtest.Column[string](t, p.Pool,
-			"SELECT kind || ' ' || array_to_string(workers, ',') FROM operator_alerts WHERE closed_at IS NULL"))
-		again := "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean AND state = 'available'"
+			"SELECT kind || ' ' || array_to_string(processes, ',') FROM warnings WHERE closed_at IS NULL"))
+		again := "river_job WHERE kind = 'scan' AND (args ->> 'in_place_of_blind')::boolean AND state = 'available'"
 		require.Never(t, func() bool { return !all(again)() }, time.Second, 50*time.Millisecond, "they wait for one that sees")
 
 		n.cut.Store(false)
 		p.Logs.Await(t, "worker sees the network again")
 		require.Eventually(t, all("monitor_log WHERE reason = 'retry' AND outcome = 'ok'"), 10*time.Second, 10*time.Millisecond)
-		require.Eventually(t, func() bool { return p.Count(t, "operator_alerts WHERE closed_at IS NOT NULL") == 1 },
+		require.Eventually(t, func() bool { return p.Count(t, "warnings WHERE closed_at IS NOT NULL") == 1 },
 			5*time.Second, 10*time.Millisecond)
-		require.Equal(t, 1, p.Count(t, "operator_alerts"))
+		require.Equal(t, 1, p.Count(t, "warnings"))
 		p.requireAgreement(t, watched...)
 	})
 
@@ -183,7 +183,7 @@ func TestSight(t *testing.T) {
 			"another worker sees")
 		p.requireAgreement(t, watched...)
 		require.Equal(t, p.Count(t, "(SELECT DISTINCT monitor_id FROM monitor_log WHERE error = 'this worker cannot see the network') AS m"),
-			p.Count(t, "river_job WHERE kind = 'scan' AND (args ->> 'unseen')::boolean"), "one scan in the place of each monitor's")
+			p.Count(t, "river_job WHERE kind = 'scan' AND (args ->> 'in_place_of_blind')::boolean"), "one scan in the place of each monitor's")
 		for _, monitor := range watched {
 			require.True(t, p.replayed(t, monitor).Since.Equal(p.State(t, monitor.ID).Since))
 		}
@@ -220,48 +220,48 @@ func TestSight(t *testing.T) {
 		require.Zero(t, p.State(t, monitor.ID).Failures)
 	})
 
-	t.Run("OneAlertForAllWorkers", func(t *testing.T) {
+	t.Run("OneWarningForAllWorkers", func(t *testing.T) {
 		t.Parallel()
 		n1, n2 := &network{}, &network{}
 		p := seeing(t, dbtest.New(t), "w1", n1)
 		other := seeing(t, p.Pool, "w2", n2)
 		first, second := p.worker.Sight(), other.worker.Sight()
-		alerts := func() []string {
-			return dbtest.Column[string](t, p.Pool, `SELECT concat_ws(' ', array_to_string(workers, ','), array_to_string(open_workers, ','),
-				extract(epoch FROM seen_at - opened_at)::int, closed_at IS NOT NULL) FROM operator_alerts ORDER BY id`)
+		warnings := func() []string {
+			return dbtest.Column[string](t, p.Pool, `SELECT concat_ws(' ', array_to_string(processes, ','), array_to_string(open_processes, ','),
+				extract(epoch FROM seen_at - opened_at)::int, closed_at IS NOT NULL) FROM warnings ORDER BY id`)
 		}
 		p.goBlind(t, n1, monitorstest.Noon)
 		first.Look(t.Context())
-		require.Equal(t, []string{"w1 w1 0 f"}, alerts())
+		require.Equal(t, []string{"w1 w1 0 f"}, warnings())
 		p.SetNow(monitorstest.Noon.Add(5 * time.Second))
 		other.SetNow(monitorstest.Noon.Add(5 * time.Second))
 		other.goBlind(t, n2, monitorstest.Noon)
 		first.Look(t.Context())
-		require.Equal(t, []string{"w1,w2 w1,w2 5 f"}, alerts())
+		require.Equal(t, []string{"w1,w2 w1,w2 5 f"}, warnings())
 		n1.cut.Store(false)
 		first.Look(t.Context())
-		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts())
+		require.Equal(t, []string{"w1,w2 w2 5 f"}, warnings())
 		p.tend(t)
-		require.Equal(t, []string{"w1,w2 w2 5 f"}, alerts(), "it is renewed")
+		require.Equal(t, []string{"w1,w2 w2 5 f"}, warnings(), "it is renewed")
 
 		p.SetNow(monitorstest.Noon.Add(66 * time.Second)) // w2 was killed
 		p.tend(t)
-		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t"}, warnings())
 		n2.cut.Store(false)
 		second.Look(t.Context())
-		require.Equal(t, []string{"w1,w2  5 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t"}, warnings())
 		p.SetNow(monitorstest.Noon.Add(70 * time.Second))
 		p.goBlind(t, n1, monitorstest.Noon)
 		n1.cut.Store(false)
 		first.Look(t.Context())
-		require.Equal(t, []string{"w1,w2  5 t", "w1  0 t"}, alerts())
+		require.Equal(t, []string{"w1,w2  5 t", "w1  0 t"}, warnings())
 	})
 
 	t.Run("AScanInThePlaceOfOneThatToldNothingIsWantedThoughThereIsNoDoubt", func(t *testing.T) {
 		t.Parallel()
 		p := newProcessOn(t, dbtest.New(t), &network{}, jobs.Limits{Probes: 1, ProbesPerHost: 1})
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("again"), 3600))
-		args := queue.ScanArgs{MonitorID: monitor.ID, At: monitorstest.Noon.Add(time.Microsecond), Reason: queue.ReasonRetry, Unseen: true}
+		args := queue.ScanArgs{MonitorID: monitor.ID, At: monitorstest.Noon.Add(time.Microsecond), Reason: queue.ReasonRetry, InPlaceOfBlind: true}
 		result, err := work(t, p, p.worker.ScanWorker(), args)
 		require.NoError(t, err)
 		require.Equal(t, rivertype.JobStateCompleted, result.Job.State)
@@ -289,18 +289,18 @@ func TestSight(t *testing.T) {
 		proxy.SetDown(true)
 		p.worker.Sight().Look(t.Context())
 		for _, message := range []string{
-			"alert is not written", "failures of a blind worker are not taken back yet",
+			"warning is not written", "failures of a blind worker are not taken back yet",
 			"scans of a blind worker are not asked for again yet",
 		} {
 			require.Contains(t, p.Logs.All(), message)
 		}
 		proxy.SetDown(false)
-		unseen := func() int { return p.Count(t, "river_job WHERE (args ->> 'unseen')::boolean") }
+		unseen := func() int { return p.Count(t, "river_job WHERE (args ->> 'in_place_of_blind')::boolean") }
 		require.Zero(t, unseen())
 		p.worker.Sight().Look(t.Context())
 		require.Equal(t, 2, unseen())
 		require.Equal(t, []string{"round ok", "round inconclusive"}, p.Scans(t, monitor.ID))
 		require.Equal(t, uptime.Up, p.State(t, monitor.ID).Status)
-		require.Equal(t, 1, p.Count(t, "operator_alerts"))
+		require.Equal(t, 1, p.Count(t, "warnings"))
 	})
 }

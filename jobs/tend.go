@@ -72,7 +72,7 @@ func (t *Tend) Once(ctx context.Context) (found Tended, err error) {
 		t.reviveChains(ctx, now, &found),
 		t.declareUnaccounted(ctx, now.Add(-accountedWithin), &found),
 		upkeep("make the log's next chunks", queries.MakeLogChunks(ctx, now)),
-		upkeep("close stale alerts", queries.CloseStaleAlerts(ctx, now)), // of processes that are gone
+		upkeep("close stale warnings", queries.CloseStaleWarnings(ctx, now)), // of processes that are gone
 		upkeep("forget workers", queries.ForgetWorkers(ctx)),
 	)
 	return found, err
@@ -88,7 +88,7 @@ func (t *Tend) reviveChains(ctx context.Context, now time.Time, found *Tended) e
 	}
 	rounds := make([]river.InsertManyParams, len(chains))
 	for i, chain := range chains {
-		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, Phase: chain.Phase}
+		schedule := uptime.Schedule{Interval: chain.IntervalSeconds, PhaseMS: chain.PhaseMS}
 		rounds[i] = queue.Round(schedule, schedule.SlotAfter(now))
 	}
 	results, err := t.Queue.InsertMany(ctx, rounds)
@@ -152,7 +152,7 @@ func (t *Tend) compareStep(
 			step, blocked = slot.Slot, true
 			break
 		}
-		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, Phase: slot.Phase}
+		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, PhaseMS: slot.PhaseMS}
 		gap, err := record.Gap{
 			Schedule: schedule, From: slot.Slot, To: slot.Slot, Reason: uptime.Unaccounted,
 		}.Declare(ctx, queries, t.Now())

@@ -163,7 +163,7 @@ func TestTend(t *testing.T) {
 	t.Run("TwoAtOnce", func(t *testing.T) {
 		t.Parallel()
 		p := newProcess(t)
-		schedule := uptime.Schedule{Interval: 60, Phase: 7}
+		schedule := uptime.Schedule{Interval: 60, PhaseMS: 7000}
 		p.insertMonitors(t, 3, 1, schedule, schedule.SlotAfter(monitorstest.Noon))
 		p.SetNow(monitorstest.Noon.Add(time.Hour))
 		// Both directly: River itself makes one of them at a time.

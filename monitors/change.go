@@ -53,7 +53,7 @@ func (c *change) insert(ctx context.Context, given []Monitor, creations []Creati
 	params := make([]db.CreateMonitorsParams, len(order))
 	for k, i := range order {
 		row := given[i].row()
-		row.ID, row.Phase = ids[k], uptime.ScheduleOf(ids[k], row.IntervalSeconds).Phase
+		row.ID, row.PhaseMS = ids[k], uptime.ScheduleOf(ids[k], row.IntervalSeconds).PhaseMS
 		row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt = 1, c.at, c.at, nil
 		params[k] = db.CreateMonitorsParams(row)
 	}
@@ -143,8 +143,8 @@ func (c *change) put(ctx context.Context, given Monitor, update bool) (Creation,
 func (m *Monitor) take(given Monitor) {
 	row := m.Monitor
 	*m = given
-	m.ID, m.Phase, m.Version, m.CreatedAt, m.UpdatedAt, m.DeletedAt =
-		row.ID, row.Phase, row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt
+	m.ID, m.PhaseMS, m.Version, m.CreatedAt, m.UpdatedAt, m.DeletedAt =
+		row.ID, row.PhaseMS, row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt
 	if given.PausedAt != nil && row.PausedAt != nil {
 		m.PausedAt = row.PausedAt
 	}
@@ -184,7 +184,7 @@ func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, up
 	}
 
 	if wanted.IntervalSeconds != current.IntervalSeconds { // with the same interval it keeps its phase
-		wanted.Phase = uptime.ScheduleOf(current.ID, wanted.IntervalSeconds).Phase
+		wanted.PhaseMS = uptime.ScheduleOf(current.ID, wanted.IntervalSeconds).PhaseMS
 	}
 	promised := current.Active() && wanted.Active() && wanted.Schedule() == current.Schedule()
 	if current.Active() && !promised {

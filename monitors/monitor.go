@@ -126,7 +126,7 @@ func same(a, b Monitor) bool {
 func scansTellOf(a, b Monitor) bool {
 	b.Version, b.CreatedAt, b.UpdatedAt, b.PausedAt, b.DeletedAt = a.Version, a.CreatedAt, a.UpdatedAt, a.PausedAt, a.DeletedAt
 	b.Name, b.Tags = a.Name, a.Tags
-	b.IntervalSeconds, b.Phase, b.TimeoutMS = a.IntervalSeconds, a.Phase, a.TimeoutMS
+	b.IntervalSeconds, b.PhaseMS, b.TimeoutMS = a.IntervalSeconds, a.PhaseMS, a.TimeoutMS
 	b.FailureThreshold, b.SuccessThreshold = a.FailureThreshold, a.SuccessThreshold
 	b.RetryIntervalSeconds = a.RetryIntervalSeconds
 	return same(a, b)

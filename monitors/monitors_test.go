@@ -3,7 +3,6 @@ package monitors_test
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -63,7 +62,7 @@ func TestCreateMonitors(t *testing.T) {
 		first := schedule.SlotAfter(monitorstest.Noon)
 		require.True(t, open.FromAt.Equal(first))
 		require.Equal(t, 1, p.Count(t, `river_job WHERE kind = 'round' AND state = 'available' AND args ->> 'interval' = '3601'
-			AND (args ->> 'phase')::double precision = $1 AND (args ->> 'slot')::timestamptz = $2`, schedule.Phase, first))
+			AND (args ->> 'phase_ms')::int = $1 AND (args ->> 'slot')::timestamptz = $2`, schedule.PhaseMS, first))
 
 		scans := dbtest.Column[time.Time](t, p.Pool,
 			"SELECT scheduled_at FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
@@ -229,7 +228,7 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 		WHERE NOT EXISTS (
 			SELECT 1 FROM river_job
 			WHERE kind = 'round' AND state = 'available' AND scheduled_at = s.from_at - interval '500 ms'
-				AND (args ->> 'phase')::double precision = s.phase AND (args ->> 'slot')::timestamptz = s.from_at
+				AND (args ->> 'phase_ms')::int = s.phase_ms AND (args ->> 'slot')::timestamptz = s.from_at
 		)`))
 
 	// Those that would wait long are scanned ahead, a few each second.
@@ -285,13 +284,13 @@ func TestEditMonitor(t *testing.T) {
 		t.Parallel()
 		p := monitorstest.On(t, dbtest.New(t))
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("kept"), 60))
-		other := math.Mod(monitor.Phase+10.5, 60) // as if phases were made in another way once
-		p.Exec(t, "UPDATE monitors SET phase = $1", other)
-		p.Exec(t, "UPDATE monitor_schedules SET phase = $1", other)
-		require.InDelta(t, other, p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Name = "other" }).Phase, 0)
+		other := (monitor.PhaseMS + 10_500) % 60_000 // as if phases were made in another way once
+		p.Exec(t, "UPDATE monitors SET phase_ms = $1", other)
+		p.Exec(t, "UPDATE monitor_schedules SET phase_ms = $1", other)
+		require.Equal(t, other, p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Name = "other" }).PhaseMS)
 		require.Equal(t, 1, p.Count(t, "monitor_schedules"))
 		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.IntervalSeconds = 120 })
-		require.InDelta(t, monitor.Phase, p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.IntervalSeconds = 60 }).Phase, 0)
+		require.Equal(t, monitor.PhaseMS, p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.IntervalSeconds = 60 }).PhaseMS)
 	})
 
 	t.Run("PauseAndResume", func(t *testing.T) {
@@ -473,7 +472,7 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 		if open == 1 {
 			require.Equal(rt, 1, count(`monitor_schedules AS s
 				JOIN river_job AS j ON (j.args ->> 'slot')::timestamptz = s.from_at
-				AND (j.args ->> 'interval')::int = s.interval_seconds AND (j.args ->> 'phase')::double precision = s.phase
+				AND (j.args ->> 'interval')::int = s.interval_seconds AND (j.args ->> 'phase_ms')::int = s.phase_ms
 				WHERE s.monitor_id = $1 AND s.until_at IS NULL AND j.kind = 'round'`, monitor.ID))
 		}
 	})

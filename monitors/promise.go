@@ -36,7 +36,7 @@ func (c *change) promise(ctx context.Context, monitors ...db.Monitor) error {
 		open.MonitorIDs = append(open.MonitorIDs, monitor.ID)
 		open.FromAts = append(open.FromAts, firstSlots[monitor.Schedule()])
 		open.IntervalsSeconds = append(open.IntervalsSeconds, monitor.IntervalSeconds)
-		open.Phases = append(open.Phases, monitor.Phase)
+		open.PhasesMS = append(open.PhasesMS, monitor.PhaseMS)
 	}
 	if err := c.queries.OpenSchedules(ctx, open); err != nil {
 		return fmt.Errorf("open schedules: %w", err)
@@ -51,7 +51,7 @@ func distinctSchedules(monitors []db.Monitor) []uptime.Schedule {
 		schedules[i] = monitor.Schedule()
 	}
 	slices.SortFunc(schedules, func(a, b uptime.Schedule) int {
-		return cmp.Or(cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.Phase, b.Phase))
+		return cmp.Or(cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.PhaseMS, b.PhaseMS))
 	})
 	return slices.Compact(schedules)
 }
@@ -60,7 +60,7 @@ func (c *change) lockRounds(ctx context.Context, schedules []uptime.Schedule) er
 	var params db.LockRoundsParams
 	for _, schedule := range schedules {
 		params.IntervalsSeconds = append(params.IntervalsSeconds, schedule.Interval)
-		params.Phases = append(params.Phases, schedule.Phase)
+		params.PhasesMS = append(params.PhasesMS, schedule.PhaseMS)
 	}
 	if err := c.queries.LockRounds(ctx, params); err != nil {
 		return fmt.Errorf("lock rounds: %w", err)

@@ -16,7 +16,7 @@ const RoundSize = 500
 // RoundArgs name the round of one interval and phase at one slot. They are unique for ever: a slot has at most one job.
 type RoundArgs struct {
 	Interval int       `json:"interval" river:"unique"` // seconds
-	Phase    float64   `json:"phase" river:"unique"`    // seconds, in quarters
+	PhaseMS  int       `json:"phase_ms" river:"unique"`
 	Slot     time.Time `json:"slot" river:"unique"`
 
 	// Part is 0 for the round itself, or else says which block of ids this sibling scans.
@@ -40,7 +40,7 @@ func (RoundArgs) InsertOpts() river.InsertOpts {
 
 // Schedule is the one whose slot the round scans.
 func (a RoundArgs) Schedule() uptime.Schedule {
-	return uptime.Schedule{Interval: a.Interval, Phase: a.Phase}
+	return uptime.Schedule{Interval: a.Interval, PhaseMS: a.PhaseMS}
 }
 
 // PartWidth is how many ids a part covers. It follows from the interval alone, so that a monitor belongs to the same
@@ -55,7 +55,7 @@ func Round(schedule uptime.Schedule, slot time.Time) river.InsertManyParams {
 // RoundAt inserts the round of a slot, to begin at an instant.
 func RoundAt(schedule uptime.Schedule, slot, begin time.Time) river.InsertManyParams {
 	return river.InsertManyParams{
-		Args:       RoundArgs{Interval: schedule.Interval, Phase: schedule.Phase, Slot: slot},
+		Args:       RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: slot},
 		InsertOpts: &river.InsertOpts{ScheduledAt: begin},
 	}
 }

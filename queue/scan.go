@@ -21,8 +21,8 @@ type ScanArgs struct {
 	MonitorID int64     `json:"monitor_id"`
 	At        time.Time `json:"at"`     // the scan's slot in the log; never one of a schedule
 	Reason    string    `json:"reason"` // ReasonRetry or ReasonAsked
-	// Unseen: in the place of a scan whose worker could not see the network.
-	Unseen bool `json:"unseen,omitempty"`
+	// InPlaceOfBlind: in the place of a scan whose worker could not see the network.
+	InPlaceOfBlind bool `json:"in_place_of_blind,omitempty"`
 }
 
 // Kind implements river.JobArgs.

@@ -23,7 +23,7 @@ type Gap struct {
 // nil, if none was. That may be shorter, where there are others already.
 func (g Gap) Declare(ctx context.Context, queries *db.Queries, at time.Time) (*db.DeclareGapRow, error) {
 	declared, err := queries.DeclareGap(ctx, db.DeclareGapParams{
-		IntervalSeconds: g.Schedule.Interval, Phase: g.Schedule.Phase, FromSlot: g.From, ToSlot: g.To,
+		IntervalSeconds: g.Schedule.Interval, PhaseMS: g.Schedule.PhaseMS, FromSlot: g.From, ToSlot: g.To,
 		Reason: string(g.Reason), At: at,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -41,7 +41,7 @@ func (g Gap) DeclareFor(ctx context.Context, queries *db.Queries, at time.Time, 
 		return nil
 	}
 	err := queries.DeclareMonitorGaps(ctx, db.DeclareMonitorGapsParams{
-		IntervalSeconds: g.Schedule.Interval, Phase: g.Schedule.Phase, MonitorIDs: monitorIDs, Slot: g.From,
+		IntervalSeconds: g.Schedule.Interval, PhaseMS: g.Schedule.PhaseMS, MonitorIDs: monitorIDs, Slot: g.From,
 		Reason: string(g.Reason), At: at,
 	})
 	if err != nil {

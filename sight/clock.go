@@ -19,8 +19,8 @@ const (
 	clockTick      = 10 * time.Second
 	clockTimeout   = 3 * time.Second
 
-	alertClock        = "clock_skew" // the kind of alert
-	alertClockMessage = "The clocks of a process and of the database differ by more than 2 s. A worker records lateness " +
+	warningClock        = "clock_skew" // the kind of warning
+	warningClockMessage = "The clocks of a process and of the database differ by more than 2 s. A worker records lateness " +
 		"wrongly then, and if it leads River's upkeep, it may hand out jobs again that are under way; an API may promise " +
 		"slots that have passed."
 )
@@ -57,7 +57,7 @@ func (c *Clock) Run(ctx context.Context) {
 	_ = c.tell(context.WithoutCancel(ctx), 0, time.Time{}) // nobody's matter any more, since it was last seen
 }
 
-// Compare compares once, and raises the alert, renews or withdraws it.
+// Compare compares once, and raises the warning, renews or withdraws it.
 func (c *Clock) Compare(ctx context.Context) error {
 	askCtx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
@@ -77,7 +77,7 @@ func skewOf(asked, theirs, answered time.Time) time.Duration {
 	return max(asked.Sub(theirs), 0) + min(answered.Sub(theirs), 0)
 }
 
-// tell raises the alert of clocks that differ, or renews it, or withdraws it, at a time of the database.
+// tell raises the warning of clocks that differ, or renews it, or withdraws it, at a time of the database.
 func (c *Clock) tell(ctx context.Context, skew time.Duration, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
@@ -87,16 +87,16 @@ func (c *Clock) tell(ctx context.Context, skew time.Duration, at time.Time) erro
 		if !c.differs {
 			c.logger.ErrorContext(ctx, "the clocks of this process and of the database differ", slog.Duration("by", skew))
 		}
-		err := queries.RaiseAlert(ctx, db.RaiseAlertParams{
-			Kind: alertClock, Message: alertClockMessage, Worker: c.process, At: at,
+		err := queries.RaiseWarning(ctx, db.RaiseWarningParams{
+			Kind: warningClock, Message: warningClockMessage, Process: c.process, At: at,
 		})
 		if err != nil {
-			return fmt.Errorf("raise the alert: %w", err)
+			return fmt.Errorf("raise the warning: %w", err)
 		}
 	case c.differs:
-		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertClock, Worker: c.process, At: at})
+		err := queries.WithdrawWarning(ctx, db.WithdrawWarningParams{Kind: warningClock, Process: c.process, At: at})
 		if err != nil {
-			return fmt.Errorf("withdraw the alert: %w", err)
+			return fmt.Errorf("withdraw the warning: %w", err)
 		}
 	}
 	c.differs = differs

@@ -25,15 +25,15 @@ const (
 	uneasyTick  = time.Second     // between them when something is wrong, and at the least
 	sampleTick  = 2 * time.Second // between looks at strangers' hosts
 
-	renewTick  = 5 * time.Second  // of an open alert
-	alertSight = "no_sight"       // its kind
-	alertWrite = 3 * time.Second  // how long the database may take
-	takeBackIn = 30 * time.Second // how long it may take to correct what was written
-	askAtOnce  = 500              // scans in one statement
+	renewTick    = 5 * time.Second  // of an open warning
+	warningSight = "no_sight"       // its kind
+	warningWrite = 3 * time.Second  // how long the database may take
+	takeBackIn   = 30 * time.Second // how long it may take to correct what was written
+	askAtOnce    = 500              // scans in one statement
 )
 
-// alertMessage is what the people who run this installation read.
-const alertMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
+// warningMessage is what the people who run this installation read.
+const warningMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
 	"They scan nothing until they see again, and what failed meanwhile is inconclusive."
 
 // Config is what a sight works with.
@@ -53,7 +53,7 @@ type Prober interface {
 }
 
 // Sight judges whether this worker sees the network. While it does not, the worker takes no rounds and no scans, its
-// failures of the last minute become inconclusive, others scan their monitors again if they can, and one alert is
+// failures of the last minute become inconclusive, others scan their monitors again if they can, and one warning is
 // raised. There is one Sight in a process. Without sentinels the hosts of monitors stand in for them.
 type Sight struct {
 	Config
@@ -158,7 +158,7 @@ func (s *Sight) react(ctx context.Context, turned turn) {
 	case noTurn:
 	}
 	if err := s.tellOperators(ctx, turned); err != nil {
-		s.Logger.WarnContext(ctx, "alert is not written", slog.Any("error", err))
+		s.Logger.WarnContext(ctx, "warning is not written", slog.Any("error", err))
 	}
 	if err := s.takeBack(ctx); err != nil {
 		s.Logger.WarnContext(ctx, "failures of a blind worker are not taken back yet", slog.Any("error", err))
@@ -168,25 +168,25 @@ func (s *Sight) react(ctx context.Context, turned turn) {
 	}
 }
 
-// tellOperators raises the alert, or renews it, or says that it is no longer about this worker.
+// tellOperators raises the warning, or renews it, or says that it is no longer about this worker.
 func (s *Sight) tellOperators(ctx context.Context, turned turn) error {
-	ctx, cancel := context.WithTimeout(ctx, alertWrite)
+	ctx, cancel := context.WithTimeout(ctx, warningWrite)
 	defer cancel()
 	now, queries := s.Now(), db.New(s.Conn)
 	switch blind := s.view.blind(); {
 	case blind && now.Sub(s.renewedAt) >= renewTick:
-		err := queries.RaiseAlert(ctx, db.RaiseAlertParams{
-			Kind: alertSight, Message: alertMessage, Worker: s.Worker, At: now,
+		err := queries.RaiseWarning(ctx, db.RaiseWarningParams{
+			Kind: warningSight, Message: warningMessage, Process: s.Worker, At: now,
 		})
 		if err != nil {
-			return fmt.Errorf("raise the alert: %w", err)
+			return fmt.Errorf("raise the warning: %w", err)
 		}
 		s.renewedAt = now
 	case turned == sawAgain:
 		s.renewedAt = time.Time{}
-		err := queries.WithdrawAlert(ctx, db.WithdrawAlertParams{Kind: alertSight, Worker: s.Worker, At: now})
+		err := queries.WithdrawWarning(ctx, db.WithdrawWarningParams{Kind: warningSight, Process: s.Worker, At: now})
 		if err != nil {
-			return fmt.Errorf("withdraw the alert: %w", err)
+			return fmt.Errorf("withdraw the warning: %w", err)
 		}
 	}
 	return nil
@@ -201,7 +201,7 @@ func (s *Sight) scanAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
 	for ids := range slices.Chunk(missed, askAtOnce) {
-		if _, err := s.Queue.InsertMany(ctx, unseenScans(ids, s.Now())); err != nil {
+		if _, err := s.Queue.InsertMany(ctx, scansInPlaceOfBlind(ids, s.Now())); err != nil {
 			s.view.giveBackMissed(ids)
 			return fmt.Errorf("insert scans: %w", err)
 		}
@@ -209,11 +209,11 @@ func (s *Sight) scanAgain(ctx context.Context) error {
 	return nil
 }
 
-// unseenScans ask for scans in the place of those that told nothing.
-func unseenScans(monitorIDs []int64, at time.Time) []river.InsertManyParams {
+// scansInPlaceOfBlind ask for scans in the place of those that told nothing.
+func scansInPlaceOfBlind(monitorIDs []int64, at time.Time) []river.InsertManyParams {
 	scans := make([]river.InsertManyParams, len(monitorIDs))
 	for i, id := range monitorIDs {
-		scans[i], _ = queue.Scan(queue.ScanArgs{MonitorID: id, At: at, Reason: queue.ReasonRetry, Unseen: true})
+		scans[i], _ = queue.Scan(queue.ScanArgs{MonitorID: id, At: at, Reason: queue.ReasonRetry, InPlaceOfBlind: true})
 	}
 	return scans
 }

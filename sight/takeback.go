@@ -81,7 +81,7 @@ func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (c
 	if err := judgeAgain(ctx, tx, taken, doubts.byMonitor); err != nil {
 		return 0, err
 	}
-	if _, err := s.Queue.InsertManyTx(ctx, tx, unseenScans(taken, s.Now())); err != nil {
+	if _, err := s.Queue.InsertManyTx(ctx, tx, scansInPlaceOfBlind(taken, s.Now())); err != nil {
 		return 0, fmt.Errorf("insert scans: %w", err)
 	}
 	return count, nil

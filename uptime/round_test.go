@@ -17,7 +17,7 @@ func TestStagger(t *testing.T) {
 			now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 			perSecond, waiting := map[time.Duration]int{}, 0
 			for quarter := range 4 * interval {
-				schedule := uptime.Schedule{Interval: interval, Phase: float64(quarter) / 4}
+				schedule := uptime.Schedule{Interval: interval, PhaseMS: 250 * quarter}
 				slot := schedule.SlotAfter(now.Add(-away))
 				if slot.After(now) {
 					continue // was not due while the fleet was away

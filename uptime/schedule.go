@@ -7,17 +7,18 @@ import (
 )
 
 // Slots lie on quarters of a second: a machine that has many monitors cannot start all scans of a second at its
-// beginning, and those that wait are late. What a float64 holds of quarters is exact.
+// beginning, and those that wait are late.
 const (
 	slotsPerSecond = 4
 	slotGrain      = time.Second / slotsPerSecond
 )
 
-// A Schedule is a monitor's rhythm: its slots are the instants t with t ≡ Phase (mod Interval), in seconds of Unix time.
+// A Schedule is a monitor's rhythm: its slots are the instants t with t ≡ PhaseMS (mod 1000 × Interval), in milliseconds
+// of Unix time.
 // A slot is a promise: one scan, recorded once, or a declared gap.
 type Schedule struct {
-	Interval int     // seconds, above 0
-	Phase    float64 // seconds, from 0 until before Interval, in quarters
+	Interval int // seconds, above 0
+	PhaseMS  int // milliseconds, a multiple of 250, from 0 until before Interval
 }
 
 // ScheduleOf gives the monitor with this id its schedule. The phase is a hash of the id, so that the monitors of one
@@ -29,7 +30,8 @@ func ScheduleOf(monitorID int64, interval int) Schedule {
 	_, _ = hash.Write(id[:])                             // never fails
 	seconds := uint64(interval)                          //nolint:gosec // above 0
 	h := mix(hash.Sum64())
-	return Schedule{Interval: interval, Phase: float64(h%seconds) + float64(h/seconds%slotsPerSecond)/slotsPerSecond}
+	phaseMS := h%seconds*1000 + h/seconds%slotsPerSecond*(1000/slotsPerSecond)
+	return Schedule{Interval: interval, PhaseMS: int(phaseMS)} //nolint:gosec // below 1000 × interval
 }
 
 // Phases gives how many phases schedules of this interval have.
@@ -59,7 +61,7 @@ func BetweenSlots(t time.Time) time.Time {
 // SlotAt gives the present slot: the last one at or before t.
 func (s Schedule) SlotAt(t time.Time) time.Time {
 	at, interval := t.UnixNano(), int64(s.duration())
-	since := (at - int64(s.Phase*float64(time.Second))) % interval
+	since := (at - int64(s.PhaseMS)*int64(time.Millisecond)) % interval
 	if since < 0 {
 		since += interval
 	}

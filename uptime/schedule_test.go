@@ -1,7 +1,6 @@
 package uptime_test
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ var (
 )
 
 func isSlot(s uptime.Schedule, t time.Time) bool {
-	return t.UnixMilli()%int64(1000*s.Interval) == int64(1000*s.Phase) && uptime.IsSlotTime(t)
+	return t.UnixMilli()%int64(1000*s.Interval) == int64(s.PhaseMS) && uptime.IsSlotTime(t)
 }
 
 func TestScheduleOf(t *testing.T) {
@@ -31,15 +30,15 @@ func TestScheduleOf(t *testing.T) {
 		interval := intervals.Draw(t, "interval")
 		s := uptime.ScheduleOf(ids.Draw(t, "id"), interval)
 		require.Equal(t, interval, s.Interval)
-		require.GreaterOrEqual(t, s.Phase, 0.0)
-		require.Less(t, s.Phase, float64(interval))
-		require.Zero(t, math.Mod(s.Phase, 0.25))
+		require.GreaterOrEqual(t, s.PhaseMS, 0)
+		require.Less(t, s.PhaseMS, 1000*interval)
+		require.Zero(t, s.PhaseMS%250)
 	}))
 
 	t.Run("PhasesAreStoredAndSoNeverChange", func(t *testing.T) {
 		t.Parallel()
 		for id, want := range map[int64]int{1: 79, 2: 29, 3: 231, 1000: 149, 1 << 40: 120} {
-			require.Equal(t, want, int(4*uptime.ScheduleOf(id, 60).Phase), "quarters of monitor %d", id)
+			require.Equal(t, want, uptime.ScheduleOf(id, 60).PhaseMS/250, "quarters of monitor %d", id)
 		}
 	})
 
@@ -48,7 +47,7 @@ func TestScheduleOf(t *testing.T) {
 		const monitors, interval = 60_000, 15
 		counts := make([]int, 4*interval)
 		for id := range int64(monitors) {
-			counts[int(4*uptime.ScheduleOf(id, interval).Phase)]++
+			counts[uptime.ScheduleOf(id, interval).PhaseMS/250]++
 		}
 		for quarter, count := range counts {
 			require.InDelta(t, monitors/len(counts), count, 150, "phase %d/4", quarter) // five standard deviations

@@ -114,14 +114,14 @@ func urlOf(database string) (string, error) {
 }
 
 // Monitor gives a monitor of an interval and phase, without state, schedule or jobs. Its URL is its own.
-func Monitor(t require.TestingT, conn db.DBTX, interval int, phase float64) db.Monitor {
+func Monitor(t require.TestingT, conn db.DBTX, interval, phaseMS int) db.Monitor {
 	ctx := context.Background()
 	ids, err := db.New(conn).NextMonitorIDs(ctx, 1)
 	require.NoError(t, err)
 	now := time.Now()
 	monitor := db.Monitor{
 		ID: ids[0], Version: 1, Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
-		IntervalSeconds: interval, Phase: phase, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
+		IntervalSeconds: interval, PhaseMS: phaseMS, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
 		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
 		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, CreatedAt: now, UpdatedAt: now,
 	}

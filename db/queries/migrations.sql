@@ -1,13 +1,36 @@
--- LockMigrations makes the migrations of ten processes that start at once run one after the other. River's migrator
--- takes no lock of its own. Held until UnlockMigrations, or the end of the connection.
--- name: LockMigrations :exec
-SELECT pg_advisory_lock(727211);
+-- TryLockMigrations makes the migrations of ten processes that start at once run one after the other. River's migrator
+-- takes no lock of its own. Held until UnlockMigrations, or the end of the connection. It does not wait: CREATE INDEX
+-- CONCURRENTLY waits for all statements that have begun before it, and so for one that waits here.
+-- name: TryLockMigrations :one
+SELECT pg_try_advisory_lock(727211)::boolean AS locked;
 
 -- name: UnlockMigrations :exec
 SELECT pg_advisory_unlock(727211);
+
+-- ListBlockers gives the sessions that a migration of this database waits for.
+-- name: ListBlockers :many
+SELECT DISTINCT
+    blocker.pid::integer AS pid,
+    coalesce(blocker.application_name, '')::text AS application_name,
+    coalesce(blocker.state, '')::text AS state,
+    coalesce(blocker.query, '')::text AS query
+FROM pg_stat_activity AS waiting
+CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
+JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
+WHERE waiting.application_name = @application_name::text AND waiting.datname = current_database();
 
 -- SchemaVersions gives the versions of our schema and of River's.
 -- name: SchemaVersions :one
 SELECT
     (SELECT version FROM schema_version)::integer AS riverwatch,
     (SELECT coalesce(max(version), 0) FROM river_migration WHERE line = 'main')::integer AS river;
+
+-- NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
+-- name: NameBaseline :exec
+SELECT set_config('riverwatch.baseline', @hash::text, false);
+
+-- name: GetSchemaVersion :one
+SELECT version FROM schema_version;
+
+-- name: GetBaseline :one
+SELECT hash FROM schema_baseline;

@@ -1,26 +1,26 @@
 -- LockRounds keeps the rounds of these intervals and phases from reading their monitors until the transaction ends, so
 -- that what was promised in it is seen by the round that it was promised of. In order, lest two transactions deadlock.
 -- name: LockRounds :exec
-SELECT pg_advisory_xact_lock_shared(interval_seconds, (phase * 4)::integer)
+SELECT pg_advisory_xact_lock_shared(interval_seconds, phase_ms)
 FROM (
     SELECT DISTINCT
         unnest(@intervals_seconds::integer[]) AS interval_seconds,
-        unnest(@phases::float8[]) AS phase
+        unnest(@phases_ms::integer[]) AS phase_ms
     ORDER BY 1, 2
 ) AS rounds;
 
 -- LockRound waits for those who hold LockRounds.
 -- name: LockRound :exec
-SELECT pg_advisory_xact_lock(interval_seconds, (phase * 4)::integer)
-FROM (SELECT @interval_seconds::integer AS interval_seconds, @phase::float8 AS phase) AS round;
+SELECT pg_advisory_xact_lock(interval_seconds, phase_ms)
+FROM (SELECT @interval_seconds::integer AS interval_seconds, @phase_ms::integer AS phase_ms) AS round;
 
 -- name: OpenSchedules :exec
-INSERT INTO monitor_schedules (monitor_id, from_at, interval_seconds, phase)
+INSERT INTO monitor_schedules (monitor_id, from_at, interval_seconds, phase_ms)
 SELECT
     unnest(@monitor_ids::bigint[]),
     unnest(@from_ats::timestamptz[]),
     unnest(@intervals_seconds::integer[]),
-    unnest(@phases::float8[]);
+    unnest(@phases_ms::integer[]);
 
 -- name: GetOpenSchedule :one
 SELECT * FROM monitor_schedules

@@ -7,13 +7,13 @@ FROM generate_series(1, @count::integer);
 -- table, in their order, so that a Monitor is its parameters.
 -- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, created_at, updated_at, paused_at, deleted_at, interval_seconds, phase, timeout_ms, max_redirects,
-    failure_threshold, success_threshold, retry_interval_seconds, version, regexp_invert, name, method, url, regexp,
-    accepted_statuses, tags, request, expectations, secret_names
+    id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp,
+    regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold,
+    success_threshold, version, created_at, updated_at, paused_at, deleted_at
 ) VALUES (
-    @id, @created_at, @updated_at, @paused_at, @deleted_at, @interval_seconds, @phase, @timeout_ms, @max_redirects,
-    @failure_threshold, @success_threshold, @retry_interval_seconds, @version, @regexp_invert, @name, @method, @url,
-    @regexp, @accepted_statuses, @tags, @request, @expectations, @secret_names
+    @id, @name, @tags, @method, @url, @request, @secret_names, @timeout_ms, @max_redirects, @accepted_statuses,
+    @regexp, @regexp_invert, @expectations, @interval_seconds, @phase_ms, @retry_interval_seconds,
+    @failure_threshold, @success_threshold, @version, @created_at, @updated_at, @paused_at, @deleted_at
 )
 ON CONFLICT (method, url, regexp) DO NOTHING
 RETURNING *;
@@ -38,28 +38,28 @@ FOR UPDATE;
 -- name: UpdateMonitor :one
 UPDATE monitors SET
     id = @id,
+    name = @name,
+    tags = @tags,
+    method = @method,
+    url = @url,
+    request = @request,
+    secret_names = @secret_names,
+    timeout_ms = @timeout_ms,
+    max_redirects = @max_redirects,
+    accepted_statuses = @accepted_statuses,
+    regexp = sqlc.narg(regexp),
+    regexp_invert = @regexp_invert,
+    expectations = @expectations,
+    interval_seconds = @interval_seconds,
+    phase_ms = @phase_ms,
+    retry_interval_seconds = @retry_interval_seconds,
+    failure_threshold = @failure_threshold,
+    success_threshold = @success_threshold,
+    version = @version,
     created_at = @created_at,
     updated_at = @updated_at,
     paused_at = sqlc.narg(paused_at),
-    deleted_at = sqlc.narg(deleted_at),
-    interval_seconds = @interval_seconds,
-    phase = @phase,
-    timeout_ms = @timeout_ms,
-    max_redirects = @max_redirects,
-    failure_threshold = @failure_threshold,
-    success_threshold = @success_threshold,
-    retry_interval_seconds = @retry_interval_seconds,
-    version = @version,
-    regexp_invert = @regexp_invert,
-    name = @name,
-    method = @method,
-    url = @url,
-    regexp = sqlc.narg(regexp),
-    accepted_statuses = @accepted_statuses,
-    tags = @tags,
-    request = @request,
-    expectations = @expectations,
-    secret_names = @secret_names
+    deleted_at = sqlc.narg(deleted_at)
 WHERE id = @id
 RETURNING *;
 
@@ -103,7 +103,7 @@ LIMIT @page_size::integer;
 SELECT count(*)::integer FROM (
     SELECT FROM monitors
     WHERE
-        monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+        monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
         AND paused_at IS NULL AND deleted_at IS NULL
         AND EXISTS (
             SELECT 1 FROM monitor_schedules AS s
@@ -117,7 +117,7 @@ SELECT count(*)::integer FROM (
 -- name: ListRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
     AND EXISTS (
         SELECT 1 FROM monitor_schedules AS s
@@ -130,7 +130,7 @@ ORDER BY id;
 -- name: ListUnscannedRoundMonitors :many
 SELECT * FROM monitors
 WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase = @phase
+    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
     AND id >= @since_id AND id < @until_id
     AND EXISTS (
@@ -144,6 +144,6 @@ ORDER BY id;
 -- name: ListRoundParts :many
 SELECT DISTINCT (id / @part_width::bigint)::bigint AS part FROM monitors
 WHERE
-    interval_seconds = @interval_seconds AND phase = @phase
+    interval_seconds = @interval_seconds AND phase_ms = @phase_ms
     AND paused_at IS NULL AND deleted_at IS NULL
 ORDER BY part;

@@ -2,12 +2,12 @@
 -- promised and has neither a row nor a gap. It begins at the first that is in no gap of all monitors yet, and ends before
 -- the next such gap.
 -- name: DeclareGap :one
-INSERT INTO scan_gaps (interval_seconds, phase, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase, start.slot, stop.slot, gap.reason, gap.declared_at
+INSERT INTO scan_gaps (interval_seconds, phase_ms, from_slot, to_slot, reason, declared_at)
+SELECT gap.interval_seconds, gap.phase_ms, start.slot, stop.slot, gap.reason, gap.declared_at
 FROM (
     SELECT
         @interval_seconds::integer AS interval_seconds,
-        @phase::float8 AS phase,
+        @phase_ms::integer AS phase_ms,
         @from_slot::timestamptz AS from_slot,
         @to_slot::timestamptz AS to_slot,
         @reason::text AS reason,
@@ -15,11 +15,11 @@ FROM (
 ) AS gap
 CROSS JOIN LATERAL (
     SELECT min(slot) AS slot
-    FROM slots_of(gap.interval_seconds, gap.phase, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
+    FROM slots_of(gap.interval_seconds, gap.phase_ms, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
     WHERE NOT EXISTS (
         SELECT 1 FROM scan_gaps AS g
         WHERE
-            g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+            g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
             AND slot BETWEEN g.from_slot AND g.to_slot
     )
 ) AS start
@@ -27,23 +27,23 @@ CROSS JOIN LATERAL (
     SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
     FROM scan_gaps AS g
     WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase = gap.phase AND g.monitor_id IS NULL
+        g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
         AND g.to_slot > start.slot AND g.from_slot > start.slot
 ) AS stop
 WHERE
     start.slot <= stop.slot
     AND EXISTS (
         SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
-        WHERE u.interval_seconds = gap.interval_seconds AND u.phase = gap.phase
+        WHERE u.interval_seconds = gap.interval_seconds AND u.phase_ms = gap.phase_ms
     )
 ON CONFLICT DO NOTHING
 RETURNING from_slot, to_slot;
 
 -- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
 -- name: DeclareMonitorGaps :exec
-INSERT INTO scan_gaps (interval_seconds, phase, monitor_id, from_slot, to_slot, reason, declared_at)
+INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
 SELECT
-    @interval_seconds::integer, @phase::float8, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
+    @interval_seconds::integer, @phase_ms::integer, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
     @at::timestamptz
 FROM unnest(@monitor_ids::bigint[]) AS m (id)
 WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = m.id)

@@ -2,18 +2,18 @@
 -- than the next but one keeps no promise: the database's clock was wrong when it was inserted. Both sides are read once: joined,
 -- each of many monitors would be held against each round.
 -- name: ListDeadChains :many
-SELECT interval_seconds, phase
+SELECT interval_seconds, phase_ms
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase')::float8
+SELECT (args ->> 'interval')::integer, (args ->> 'phase_ms')::integer
 FROM river_job
 WHERE
     kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
     AND args ->> 'part' IS NULL
     AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
         <= greatest(@at::timestamptz, clock_timestamp())
-ORDER BY interval_seconds, phase;
+ORDER BY interval_seconds, phase_ms;
 
 -- StartTendProgress notes since when there is something to compare, unless that is noted: since the first promise, or
 -- at the latest since at.
@@ -41,16 +41,16 @@ SELECT set_config('enable_mergejoin', 'off', true);
 -- name: ListUnaccountedSlots :many
 SELECT
     u.interval_seconds::integer AS interval_seconds,
-    u.phase::float8 AS phase,
+    u.phase_ms::integer AS phase_ms,
     u.slot::timestamptz AS slot,
     EXISTS (
         SELECT 1 FROM river_job AS j
         WHERE
             j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
             AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase')::float8 = u.phase
+            AND (j.args ->> 'phase_ms')::integer = u.phase_ms
             AND (j.args ->> 'slot')::timestamptz <= u.slot
     ) AS live
 FROM unaccounted_slots(@since::timestamptz, @until::timestamptz) AS u
-GROUP BY u.interval_seconds, u.phase, u.slot
+GROUP BY u.interval_seconds, u.phase_ms, u.slot
 ORDER BY u.slot;

@@ -2,13 +2,13 @@
 
 CREATE TABLE monitor_certificates (
     monitor_id bigint NOT NULL REFERENCES monitors,
-    first_seen_at timestamptz NOT NULL,
-    not_before timestamptz NOT NULL,
-    not_after timestamptz NOT NULL,
     fingerprint text NOT NULL,
     subject text NOT NULL,
     issuer text NOT NULL,
     names text[] NOT NULL,
+    not_before timestamptz NOT NULL,
+    not_after timestamptz NOT NULL,
+    first_seen_at timestamptz NOT NULL,
     PRIMARY KEY (monitor_id, fingerprint)
 );
 

@@ -10,20 +10,20 @@ import (
 	"riverwatch/db"
 )
 
-func TestListAlerts(t *testing.T) {
+func TestListWarnings(t *testing.T) {
 	t.Parallel()
 	a := newTestAPI(t)
-	require.JSONEq(t, `{"data": []}`, a.get("/api/v1/alerts").raw)
+	require.JSONEq(t, `{"data": []}`, a.get("/api/v1/warnings").raw)
 
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	raise := func(worker string, at time.Time) {
-		require.NoError(t, a.queries().RaiseAlert(t.Context(), db.RaiseAlertParams{
-			Kind: "no_sight", Message: "Workers cannot see the network.", Worker: worker, At: at,
+	raise := func(process string, at time.Time) {
+		require.NoError(t, a.queries().RaiseWarning(t.Context(), db.RaiseWarningParams{
+			Kind: "no_sight", Message: "Workers cannot see the network.", Process: process, At: at,
 		}))
 	}
-	withdraw := func(worker string, at time.Time) {
-		require.NoError(t, a.queries().WithdrawAlert(t.Context(), db.WithdrawAlertParams{
-			Kind: "no_sight", Worker: worker, At: at,
+	withdraw := func(process string, at time.Time) {
+		require.NoError(t, a.queries().WithdrawWarning(t.Context(), db.WithdrawWarningParams{
+			Kind: "no_sight", Process: process, At: at,
 		}))
 	}
 	raise("w1", at)
@@ -32,13 +32,13 @@ func TestListAlerts(t *testing.T) {
 	withdraw("w2", at.Add(7*time.Second))
 	raise("w1", at.Add(time.Hour))
 
-	answer := a.get("/api/v1/alerts")
+	answer := a.get("/api/v1/warnings")
 	require.Equal(t, http.StatusOK, answer.status)
 	require.JSONEq(t, `{"data": [
 		{"kind": "no_sight", "message": "Workers cannot see the network.", "opened_at": "2026-06-01T13:00:00Z",
-			"seen_at": "2026-06-01T13:00:00Z", "closed_at": null, "workers": ["w1"], "open_workers": ["w1"]},
+			"seen_at": "2026-06-01T13:00:00Z", "closed_at": null, "processes": ["w1"], "open_processes": ["w1"]},
 		{"kind": "no_sight", "message": "Workers cannot see the network.", "opened_at": "2026-06-01T12:00:00Z",
-			"seen_at": "2026-06-01T12:00:05Z", "closed_at": "2026-06-01T12:00:07Z", "workers": ["w1", "w2"], "open_workers": []}
+			"seen_at": "2026-06-01T12:00:05Z", "closed_at": "2026-06-01T12:00:07Z", "processes": ["w1", "w2"], "open_processes": []}
 	]}`, answer.raw)
 
 	for range 60 {
@@ -46,6 +46,6 @@ func TestListAlerts(t *testing.T) {
 		raise("w1", at.Add(3*time.Hour))
 	}
 	var list struct{ Data []any }
-	a.get("/api/v1/alerts").into(&list)
+	a.get("/api/v1/warnings").into(&list)
 	require.Len(t, list.Data, 50)
 }

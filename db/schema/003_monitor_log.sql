@@ -2,7 +2,7 @@
 
 -- The key begins with the slot, so that new rows go to one end of the index: with the monitor first, each row dirties
 -- a page of its own and costs five times the WAL. No foreign keys: they deadlock with the making of chunks.
--- Columns are ordered by width. What was not measured is null, never 0.
+-- Columns are ordered by width, as nothing else has so many rows. What was not measured is null, never 0.
 CREATE TABLE monitor_log (
     slot timestamptz NOT NULL,
     monitor_id bigint NOT NULL,
@@ -22,33 +22,36 @@ CREATE TABLE monitor_log (
     worker text NOT NULL,
     remote_ip inet,
     error text,
+    body_excerpt text,
     PRIMARY KEY (slot, monitor_id)
 );
 
-COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a whole second.';
+COMMENT ON TABLE monitor_log IS 'Each scan: one probe of one monitor, recorded.';
+COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.';
 COMMENT ON COLUMN monitor_log.late_ms IS 'Start of the scan minus its slot.';
 COMMENT ON COLUMN monitor_log.reason IS 'round: due at its slot. retry: a quick second look at a failing monitor. asked: somebody asked, or the monitor is new.';
+COMMENT ON COLUMN monitor_log.body_excerpt IS 'Of a bad answer: the first of its body, at most 1 KiB, cleaned.';
 
 -- Scans outside rounds are few and at no predictable instant, so that they need an index by monitor.
 CREATE INDEX monitor_log_outside_rounds ON monitor_log (monitor_id, slot) WHERE reason <> 'round';
 
 CREATE TABLE scan_gaps (
+    interval_seconds integer NOT NULL,
+    phase_ms integer NOT NULL,
+    monitor_id bigint,
     from_slot timestamptz NOT NULL,
     to_slot timestamptz NOT NULL,
-    declared_at timestamptz NOT NULL,
-    monitor_id bigint,
-    interval_seconds integer NOT NULL,
-    phase integer NOT NULL,
     reason text NOT NULL,
+    declared_at timestamptz NOT NULL,
     CHECK (from_slot <= to_slot),
-    UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase, to_slot, monitor_id)
+    UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase_ms, to_slot, monitor_id)
 );
 
 COMMENT ON TABLE scan_gaps IS 'Promised slots that were not scanned, declared: those of interval_seconds and phase from from_slot to to_slot, both included.';
 COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval and phase that has no row in monitor_log for the slot.';
-COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
+COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, no worker had time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
-CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase, to_slot);
+CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase_ms, to_slot);
 
 ---- create above / drop below ----
 

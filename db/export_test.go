@@ -1,0 +1,7 @@
+package db
+
+// BaselineVersion is the last migration that needs no living database to meet.
+const BaselineVersion = baselineVersion
+
+// MigrateUpBy is MigrateUp with other migrations.
+var MigrateUpBy = migrateUp

@@ -1,0 +1,80 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+const (
+	migratorName = "riverwatch migrate" // its application_name
+	// So long a migration waits for a lock: whoever comes after it waits behind it.
+	migrationLockTimeout = 500 * time.Millisecond
+	// So long it leaves the others alone then, and each time twice as long, at most longestPause.
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+
+	lockTick    = 200 * time.Millisecond // between asking for the lock around migrations
+	blockerTick = 100 * time.Millisecond // between looking whom a migration waits for
+	tellAgain   = time.Minute
+)
+
+// lockMigrations waits until no other process migrates.
+func lockMigrations(ctx context.Context, conn DBTX) error {
+	for {
+		locked, err := New(conn).TryLockMigrations(ctx)
+		if err == nil && !locked {
+			err = pause(ctx, lockTick)
+		}
+		if err != nil {
+			return fmt.Errorf("lock the migrations: %w", err)
+		}
+		if locked {
+			return nil
+		}
+	}
+}
+
+// patiently migrates, and starts again from where it was when it did not get a lock in time, until ctx ends.
+func patiently(ctx context.Context, logger *slog.Logger, migrate func() error) error {
+	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+		err := migrate()
+		if TroubleOf(err) != TroubleRetry {
+			return err
+		}
+		logger.WarnContext(ctx, "migration gives way, and tries again", slog.Duration("after", wait), slog.Any("error", err))
+		if err := pause(ctx, wait); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+}
+
+// tellBlockers says in the log whom a migration waits for, until ctx ends.
+func tellBlockers(ctx context.Context, conn DBTX, logger *slog.Logger) {
+	told := map[int]time.Time{}
+	for pause(ctx, blockerTick) == nil {
+		blockers, err := New(conn).ListBlockers(ctx, migratorName)
+		if err != nil {
+			continue // the migration has the same trouble, and says so
+		}
+		for _, blocker := range blockers {
+			if time.Since(told[blocker.PID]) < tellAgain {
+				continue
+			}
+			told[blocker.PID] = time.Now()
+			logger.WarnContext(ctx, "migration waits for a lock", slog.Int("blocker_pid", blocker.PID),
+				slog.String("blocker", blocker.ApplicationName), slog.String("blocker_state", blocker.State),
+				slog.String("blocker_query", blocker.Query))
+		}
+	}
+}
+
+func pause(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

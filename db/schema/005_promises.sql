@@ -1,0 +1,109 @@
+-- Promises against what came of them, for people with psql and for the tend job.
+
+-- slots_of gives the slots of an interval and phase from since until before until.
+CREATE FUNCTION slots_of(interval_seconds integer, phase_ms integer, since timestamptz, until timestamptz)
+RETURNS SETOF timestamptz
+LANGUAGE sql STABLE
+AS $$
+    SELECT to_timestamp(ms / 1000.0::double precision) -- exact for quarters of a second
+    FROM (
+        SELECT
+            ceil(extract(epoch FROM since) * 1000)::bigint AS low,
+            ceil(extract(epoch FROM until) * 1000)::bigint - 1 AS high,
+            1000 * interval_seconds::bigint AS interval_ms
+    ) AS range
+    CROSS JOIN LATERAL generate_series(
+        low + ((phase_ms - low) % interval_ms + interval_ms) % interval_ms, high, interval_ms
+    ) AS ms
+$$;
+
+-- promised_slots gives each (slot, monitor) that was promised from since until before until.
+CREATE FUNCTION promised_slots(since timestamptz, until timestamptz)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase_ms integer)
+LANGUAGE sql STABLE
+AS $$
+    WITH range AS MATERIALIZED ( -- worked out once, not for each schedule
+        SELECT
+            ceil(extract(epoch FROM since) * 1000)::bigint AS low,
+            ceil(extract(epoch FROM until) * 1000)::bigint AS high
+    )
+    SELECT slot, s.monitor_id, s.interval_seconds, s.phase_ms
+    FROM range
+    CROSS JOIN monitor_schedules AS s
+    CROSS JOIN LATERAL slots_of(
+        s.interval_seconds, s.phase_ms, greatest(since, s.from_at), least(until, s.until_at)
+    ) AS slot
+    WHERE
+        s.from_at < until AND (s.until_at IS NULL OR s.until_at > since)
+        -- Most schedules of long intervals have no slot in a range of minutes: to see that is cheaper than to ask for them.
+        AND ((s.phase_ms - low) % (1000 * s.interval_seconds) + 1000 * s.interval_seconds) % (1000 * s.interval_seconds)
+            < high - low
+$$;
+
+-- unaccounted_slots gives each promised (slot, monitor) that has neither a row nor a gap. A slot of the last few
+-- minutes may still be at work; an older one in this list would be a fault of ours.
+CREATE FUNCTION unaccounted_slots(since timestamptz, until timestamptz)
+RETURNS TABLE (slot timestamptz, monitor_id bigint, interval_seconds integer, phase_ms integer)
+LANGUAGE sql STABLE
+AS $$
+    SELECT p.slot, p.monitor_id, p.interval_seconds, p.phase_ms
+    FROM promised_slots(since, until) AS p
+    WHERE
+        NOT EXISTS (
+            SELECT 1 FROM monitor_log AS l
+            WHERE l.slot = p.slot AND l.monitor_id = p.monitor_id AND l.slot >= since AND l.slot < until
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM scan_gaps AS g
+            WHERE
+                g.interval_seconds = p.interval_seconds AND g.phase_ms = p.phase_ms
+                AND p.slot BETWEEN g.from_slot AND g.to_slot
+                AND (g.monitor_id IS NULL OR g.monitor_id = p.monitor_id)
+        )
+$$;
+
+-- monitor_scans gives the log of one monitor from since until before until. The key of monitor_log begins with the
+-- slot, so this asks for the slots that its schedules name, and for the scans outside rounds. A scan that was at work
+-- when its schedule was closed lies at the end of it or just behind, so each is asked for a slot more at either end.
+CREATE FUNCTION monitor_scans(id bigint, since timestamptz, until timestamptz)
+RETURNS SETOF monitor_log
+LANGUAGE sql STABLE
+AS $$
+    SELECT l.*
+    FROM (
+        SELECT DISTINCT slot
+        FROM monitor_schedules AS s
+        CROSS JOIN LATERAL slots_of(
+            s.interval_seconds,
+            s.phase_ms,
+            greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
+            least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
+        ) AS slot
+        WHERE
+            s.monitor_id = id AND s.from_at < until
+            AND (s.until_at IS NULL OR s.until_at + make_interval(secs => s.interval_seconds) >= since)
+    ) AS due
+    CROSS JOIN LATERAL (
+        SELECT * FROM monitor_log AS m
+        WHERE m.slot = due.slot AND m.monitor_id = id AND m.slot >= since AND m.slot < until
+    ) AS l
+    WHERE l.reason = 'round'
+    UNION ALL
+    SELECT * FROM monitor_log AS m
+    WHERE m.monitor_id = id AND m.reason <> 'round' AND m.slot >= since AND m.slot < until
+$$;
+
+CREATE TABLE tend_progress (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    checked_until timestamptz NOT NULL
+);
+
+COMMENT ON TABLE tend_progress IS 'How far tend has compared promises with what came of them: one row.';
+
+---- create above / drop below ----
+
+DROP TABLE tend_progress;
+DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
+DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
+DROP FUNCTION promised_slots(timestamptz, timestamptz);
+DROP FUNCTION slots_of(integer, integer, timestamptz, timestamptz);
