@@ -107,19 +107,11 @@ func (w *world) insertMany(t *testing.T, count int) time.Time {
 	t.Helper()
 	schedule := uptime.Schedule{Interval: 60, PhaseMS: 1000 * int((time.Now().Unix()+20)%60)}
 	slot := schedule.SlotAfter(time.Now())
-	w.exec(t, `
-		WITH inserted AS (
-			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
-				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
-				accepted_statuses, tags)
-			SELECT 1000000 + n, $2, $2, $3, $4, 5000, 0, 1, 1, 86400, false, 'many', 'GET', $5 || '/many/' || n, '{200}', '{}'
-			FROM generate_series(1, $1::integer) AS n
-			RETURNING id
-		), states AS (
-			INSERT INTO monitor_states SELECT id, 'pending', $2, $2, 0, 0 FROM inserted
-		)
-		INSERT INTO monitor_schedules SELECT id, $2, NULL, $3, $4 FROM inserted`,
-		count, slot, schedule.Interval, schedule.PhaseMS, w.target.URL)
+	dbtest.Monitors(t, w.direct, schedule, slot, count, func(n int, m *db.Monitor) {
+		m.ID, m.URL, m.TimeoutMS = int64(1_000_001+n), fmt.Sprintf("%s/many/%d", w.target.URL, n+1), 5000
+		m.FailureThreshold, m.SuccessThreshold, m.RetryIntervalSeconds = 1, 1, 86400
+		m.AcceptedStatuses, m.MaxRedirects = []string{"200"}, 0
+	})
 	require.NoError(t, insertNext(t.Context(), newQueue(t, w.direct), []uptime.Schedule{schedule}))
 	return slot
 }

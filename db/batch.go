@@ -21,16 +21,17 @@ var (
 
 const createMonitors = `-- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp,
-    regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold,
-    success_threshold, version, created_at, updated_at, paused_at, deleted_at
+    id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects,
+    accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds,
+    failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-    $11, $12, $13, $14, $15, $16,
-    $17, $18, $19, $20, $21, $22, $23
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $12, $13, $14, $15, $16, $17, $18,
+    $19, $20, $21, $22, $23, $24, $25,
+    $26
 )
-ON CONFLICT (method, url, regexp) DO NOTHING
-RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
+ON CONFLICT DO NOTHING
+RETURNING id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type CreateMonitorsBatchResults struct {
@@ -41,10 +42,13 @@ type CreateMonitorsBatchResults struct {
 
 type CreateMonitorsParams struct {
 	ID                   int64
+	Key                  *string
 	Name                 string
+	Description          string
 	Tags                 []string
 	Method               string
 	URL                  string
+	Host                 string
 	Request              []byte
 	SecretNames          []string
 	TimeoutMS            int
@@ -65,17 +69,20 @@ type CreateMonitorsParams struct {
 	DeletedAt            *time.Time
 }
 
-// CreateMonitors inserts monitors whole, and no row for one whose (method, url, regexp) is taken. Its columns are all of the
-// table, in their order, so that a Monitor is its parameters.
+// CreateMonitors inserts monitors whole, and no row for one that is there, by its key, or else its (method, url, regexp). Its
+// columns are all of the table, in their order, so that a Monitor is its parameters.
 func (q *Queries) CreateMonitors(ctx context.Context, arg []CreateMonitorsParams) *CreateMonitorsBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
 		vals := []interface{}{
 			a.ID,
+			a.Key,
 			a.Name,
+			a.Description,
 			a.Tags,
 			a.Method,
 			a.URL,
+			a.Host,
 			a.Request,
 			a.SecretNames,
 			a.TimeoutMS,
@@ -114,10 +121,13 @@ func (b *CreateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
 		row := b.br.QueryRow()
 		err := row.Scan(
 			&i.ID,
+			&i.Key,
 			&i.Name,
+			&i.Description,
 			&i.Tags,
 			&i.Method,
 			&i.URL,
+			&i.Host,
 			&i.Request,
 			&i.SecretNames,
 			&i.TimeoutMS,

@@ -108,12 +108,9 @@ func (l *life) statements() map[string]func(context.Context) error {
 			if err != nil {
 				return err
 			}
-			_, err = l.pool.Exec(ctx, `
-				INSERT INTO monitors (id, name, tags, method, url, timeout_ms, max_redirects, accepted_statuses, regexp_invert,
-					interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, created_at, updated_at)
-				VALUES ($1, 'shop', '{}', 'GET', 'https://example.com/life/' || $1::bigint, 1000, 0, '{200}', false,
-					10, 250, 20, 3, 2, now(), now())`, ids[0])
-			return err
+			one := l.monitor
+			one.ID, one.URL = ids[0], fmt.Sprintf("https://example.com/life/%d", ids[0])
+			return queries.CreateMonitors(ctx, []db.CreateMonitorsParams{db.CreateMonitorsParams(one)}).Close()
 		},
 		"round": func(ctx context.Context) error {
 			_, err := queries.ListRoundMonitors(ctx, db.ListRoundMonitorsParams{IntervalSeconds: 10, Slot: day})

@@ -13,11 +13,16 @@ import (
 
 // What is watched.
 type Monitor struct {
-	ID     int64
-	Name   string
-	Tags   []string
-	Method string
-	URL    string
+	ID int64
+	// What its owner knows it by, such as shop/checkout. Without one it is known by its method, url and regexp.
+	Key         *string
+	Name        string
+	Description string
+	Tags        []string
+	Method      string
+	URL         string
+	// The host of url, without a port.
+	Host string
 	// Headers, body, user name, TLS and connection options; an option that is not there has its default.
 	Request []byte
 	// What monitor_secrets holds of it: basic_password, bearer_token, client_key_pem, header Name.

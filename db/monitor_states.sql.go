@@ -71,7 +71,7 @@ func (q *Queries) ListNotPlainlyUp(ctx context.Context, monitorIds []int64) ([]i
 }
 
 const lockStatesToJudge = `-- name: LockStatesToJudge :many
-SELECT monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at
+SELECT monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at
 FROM monitor_states
 JOIN monitors ON monitors.id = monitor_states.monitor_id
 WHERE monitor_states.monitor_id = ANY($1::bigint[]) AND monitors.deleted_at IS NULL
@@ -102,10 +102,13 @@ func (q *Queries) LockStatesToJudge(ctx context.Context, monitorIds []int64) ([]
 			&i.MonitorState.Failures,
 			&i.MonitorState.Successes,
 			&i.Monitor.ID,
+			&i.Monitor.Key,
 			&i.Monitor.Name,
+			&i.Monitor.Description,
 			&i.Monitor.Tags,
 			&i.Monitor.Method,
 			&i.Monitor.URL,
+			&i.Monitor.Host,
 			&i.Monitor.Request,
 			&i.Monitor.SecretNames,
 			&i.Monitor.TimeoutMS,

@@ -44,9 +44,50 @@ func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitors
 	return column_1, err
 }
 
+const findMonitorByKeyForUpdate = `-- name: FindMonitorByKeyForUpdate :one
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+WHERE key = $1::text
+FOR UPDATE
+`
+
+// FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
+func (q *Queries) FindMonitorByKeyForUpdate(ctx context.Context, key string) (Monitor, error) {
+	row := q.db.QueryRow(ctx, findMonitorByKeyForUpdate, key)
+	var i Monitor
+	err := row.Scan(
+		&i.ID,
+		&i.Key,
+		&i.Name,
+		&i.Description,
+		&i.Tags,
+		&i.Method,
+		&i.URL,
+		&i.Host,
+		&i.Request,
+		&i.SecretNames,
+		&i.TimeoutMS,
+		&i.MaxRedirects,
+		&i.AcceptedStatuses,
+		&i.Regexp,
+		&i.RegexpInvert,
+		&i.Expectations,
+		&i.IntervalSeconds,
+		&i.PhaseMS,
+		&i.RetryIntervalSeconds,
+		&i.FailureThreshold,
+		&i.SuccessThreshold,
+		&i.Version,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.PausedAt,
+		&i.DeletedAt,
+	)
+	return i, err
+}
+
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
-WHERE method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+WHERE key IS NULL AND method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
 FOR UPDATE
 `
 
@@ -56,16 +97,19 @@ type FindMonitorForUpdateParams struct {
 	Regexp *string
 }
 
-// FindMonitorForUpdate finds the monitor of an identity, deleted or not, and locks it.
+// FindMonitorForUpdate finds the monitor without a key of an identity, deleted or not, and locks it.
 func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUpdateParams) (Monitor, error) {
 	row := q.db.QueryRow(ctx, findMonitorForUpdate, arg.Method, arg.URL, arg.Regexp)
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Key,
 		&i.Name,
+		&i.Description,
 		&i.Tags,
 		&i.Method,
 		&i.URL,
+		&i.Host,
 		&i.Request,
 		&i.SecretNames,
 		&i.TimeoutMS,
@@ -89,7 +133,7 @@ func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUp
 }
 
 const getMonitor = `-- name: GetMonitor :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 `
 
@@ -98,10 +142,13 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Key,
 		&i.Name,
+		&i.Description,
 		&i.Tags,
 		&i.Method,
 		&i.URL,
+		&i.Host,
 		&i.Request,
 		&i.SecretNames,
 		&i.TimeoutMS,
@@ -125,7 +172,7 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 }
 
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
 FOR UPDATE
 `
@@ -135,10 +182,13 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Key,
 		&i.Name,
+		&i.Description,
 		&i.Tags,
 		&i.Method,
 		&i.URL,
+		&i.Host,
 		&i.Request,
 		&i.SecretNames,
 		&i.TimeoutMS,
@@ -162,7 +212,7 @@ func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, e
 }
 
 const getMonitorWithState = `-- name: GetMonitorWithState :one
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE monitors.id = $1 AND monitors.deleted_at IS NULL
@@ -179,10 +229,13 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 	var i GetMonitorWithStateRow
 	err := row.Scan(
 		&i.Monitor.ID,
+		&i.Monitor.Key,
 		&i.Monitor.Name,
+		&i.Monitor.Description,
 		&i.Monitor.Tags,
 		&i.Monitor.Method,
 		&i.Monitor.URL,
+		&i.Monitor.Host,
 		&i.Monitor.Request,
 		&i.Monitor.SecretNames,
 		&i.Monitor.TimeoutMS,
@@ -212,7 +265,7 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -220,15 +273,22 @@ WHERE
     AND monitors.id > $1
     AND ($2::text IS NULL OR monitor_states.status = $2)
     AND ($3::text IS NULL OR monitors.tags @> ARRAY[$3::text])
-    AND ($4::text IS NULL OR monitors.name ILIKE $4 OR monitors.url ILIKE $4)
+    AND ($4::text IS NULL OR monitors.key = $4)
+    AND ($5::text IS NULL OR monitors.host = $5)
+    AND (
+        $6::text IS NULL OR monitors.name ILIKE $6 OR monitors.url ILIKE $6
+        OR monitors.key ILIKE $6
+    )
 ORDER BY monitors.id
-LIMIT $5::integer
+LIMIT $7::integer
 `
 
 type ListMonitorsByIDParams struct {
 	AfterID  int64
 	Status   *string
 	Tag      *string
+	Key      *string
+	Host     *string
 	Pattern  *string
 	PageSize int
 }
@@ -244,6 +304,8 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 		arg.AfterID,
 		arg.Status,
 		arg.Tag,
+		arg.Key,
+		arg.Host,
 		arg.Pattern,
 		arg.PageSize,
 	)
@@ -256,10 +318,13 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 		var i ListMonitorsByIDRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Key,
 			&i.Monitor.Name,
+			&i.Monitor.Description,
 			&i.Monitor.Tags,
 			&i.Monitor.Method,
 			&i.Monitor.URL,
+			&i.Monitor.Host,
 			&i.Monitor.Request,
 			&i.Monitor.SecretNames,
 			&i.Monitor.TimeoutMS,
@@ -296,7 +361,7 @@ func (q *Queries) ListMonitorsByID(ctx context.Context, arg ListMonitorsByIDPara
 }
 
 const listMonitorsByName = `-- name: ListMonitorsByName :many
-SELECT monitors.id, monitors.name, monitors.tags, monitors.method, monitors.url, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
+SELECT monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at, monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes
 FROM monitors
 JOIN monitor_states ON monitor_states.monitor_id = monitors.id
 WHERE
@@ -304,9 +369,14 @@ WHERE
     AND (monitors.name, monitors.id) > ($1::text, $2::bigint)
     AND ($3::text IS NULL OR monitor_states.status = $3)
     AND ($4::text IS NULL OR monitors.tags @> ARRAY[$4::text])
-    AND ($5::text IS NULL OR monitors.name ILIKE $5 OR monitors.url ILIKE $5)
+    AND ($5::text IS NULL OR monitors.key = $5)
+    AND ($6::text IS NULL OR monitors.host = $6)
+    AND (
+        $7::text IS NULL OR monitors.name ILIKE $7 OR monitors.url ILIKE $7
+        OR monitors.key ILIKE $7
+    )
 ORDER BY monitors.name, monitors.id
-LIMIT $6::integer
+LIMIT $8::integer
 `
 
 type ListMonitorsByNameParams struct {
@@ -314,6 +384,8 @@ type ListMonitorsByNameParams struct {
 	AfterID   int64
 	Status    *string
 	Tag       *string
+	Key       *string
+	Host      *string
 	Pattern   *string
 	PageSize  int
 }
@@ -330,6 +402,8 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 		arg.AfterID,
 		arg.Status,
 		arg.Tag,
+		arg.Key,
+		arg.Host,
 		arg.Pattern,
 		arg.PageSize,
 	)
@@ -342,10 +416,13 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 		var i ListMonitorsByNameRow
 		if err := rows.Scan(
 			&i.Monitor.ID,
+			&i.Monitor.Key,
 			&i.Monitor.Name,
+			&i.Monitor.Description,
 			&i.Monitor.Tags,
 			&i.Monitor.Method,
 			&i.Monitor.URL,
+			&i.Monitor.Host,
 			&i.Monitor.Request,
 			&i.Monitor.SecretNames,
 			&i.Monitor.TimeoutMS,
@@ -382,7 +459,7 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
     monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -412,10 +489,13 @@ func (q *Queries) ListRoundMonitors(ctx context.Context, arg ListRoundMonitorsPa
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Key,
 			&i.Name,
+			&i.Description,
 			&i.Tags,
 			&i.Method,
 			&i.URL,
+			&i.Host,
 			&i.Request,
 			&i.SecretNames,
 			&i.TimeoutMS,
@@ -481,7 +561,7 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE
     monitors.interval_seconds = $1 AND monitors.phase_ms = $2
     AND paused_at IS NULL AND deleted_at IS NULL
@@ -521,10 +601,13 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 		var i Monitor
 		if err := rows.Scan(
 			&i.ID,
+			&i.Key,
 			&i.Name,
+			&i.Description,
 			&i.Tags,
 			&i.Method,
 			&i.URL,
+			&i.Host,
 			&i.Request,
 			&i.SecretNames,
 			&i.TimeoutMS,
@@ -583,38 +666,44 @@ func (q *Queries) NextMonitorIDs(ctx context.Context, count int) ([]int64, error
 const updateMonitor = `-- name: UpdateMonitor :one
 UPDATE monitors SET
     id = $1,
-    name = $2,
-    tags = $3,
-    method = $4,
-    url = $5,
-    request = $6,
-    secret_names = $7,
-    timeout_ms = $8,
-    max_redirects = $9,
-    accepted_statuses = $10,
-    regexp = $11,
-    regexp_invert = $12,
-    expectations = $13,
-    interval_seconds = $14,
-    phase_ms = $15,
-    retry_interval_seconds = $16,
-    failure_threshold = $17,
-    success_threshold = $18,
-    version = $19,
-    created_at = $20,
-    updated_at = $21,
-    paused_at = $22,
-    deleted_at = $23
+    key = $2,
+    name = $3,
+    description = $4,
+    tags = $5,
+    method = $6,
+    url = $7,
+    host = $8,
+    request = $9,
+    secret_names = $10,
+    timeout_ms = $11,
+    max_redirects = $12,
+    accepted_statuses = $13,
+    regexp = $14,
+    regexp_invert = $15,
+    expectations = $16,
+    interval_seconds = $17,
+    phase_ms = $18,
+    retry_interval_seconds = $19,
+    failure_threshold = $20,
+    success_threshold = $21,
+    version = $22,
+    created_at = $23,
+    updated_at = $24,
+    paused_at = $25,
+    deleted_at = $26
 WHERE id = $1
-RETURNING id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
+RETURNING id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 `
 
 type UpdateMonitorParams struct {
 	ID                   int64
+	Key                  *string
 	Name                 string
+	Description          string
 	Tags                 []string
 	Method               string
 	URL                  string
+	Host                 string
 	Request              []byte
 	SecretNames          []string
 	TimeoutMS            int
@@ -640,10 +729,13 @@ type UpdateMonitorParams struct {
 func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (Monitor, error) {
 	row := q.db.QueryRow(ctx, updateMonitor,
 		arg.ID,
+		arg.Key,
 		arg.Name,
+		arg.Description,
 		arg.Tags,
 		arg.Method,
 		arg.URL,
+		arg.Host,
 		arg.Request,
 		arg.SecretNames,
 		arg.TimeoutMS,
@@ -666,10 +758,13 @@ func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (M
 	var i Monitor
 	err := row.Scan(
 		&i.ID,
+		&i.Key,
 		&i.Name,
+		&i.Description,
 		&i.Tags,
 		&i.Method,
 		&i.URL,
+		&i.Host,
 		&i.Request,
 		&i.SecretNames,
 		&i.TimeoutMS,

@@ -83,8 +83,12 @@ func (a *api) check(monitor monitors.Monitor, location string) (monitors.Monitor
 		wrong("timeout_ms", "timeout_range", fmt.Sprintf(
 			"is %d ms, and must be less than the interval of %d s", monitor.TimeoutMS, monitor.IntervalSeconds))
 	}
-	if !clean(monitor.Name) {
-		wrong("name", "string_invalid", "must hold no control characters")
+	for field, text := range map[string]string{
+		"key": orZero(monitor.Key), "name": monitor.Name, "description": monitor.Description,
+	} {
+		if !clean(text) {
+			wrong(field, "string_invalid", "must hold no control characters")
+		}
 	}
 	for i, tag := range monitor.Tags {
 		if !clean(tag) || tag == "" || len([]rune(tag)) > 50 {
@@ -94,13 +98,22 @@ func (a *api) check(monitor monitors.Monitor, location string) (monitors.Monitor
 	return monitor, inputErrors
 }
 
+// orZero gives the zero value for nil.
+func orZero[T any](value *T) (or T) {
+	if value != nil {
+		or = *value
+	}
+	return or
+}
+
 // clean reports whether text can be shown, and stored: Postgres refuses NUL.
 func clean(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
 
 // monitorBody is a monitor as the API shows it. Every member is there.
 type monitorBody struct {
-	ID  int64  `json:"id" doc:"The monitor's number." example:"42"`
-	URL string `json:"url" doc:"What is watched, in normal form." example:"https://example.com/health"`
+	ID   int64  `json:"id" doc:"The monitor's number." example:"42"`
+	URL  string `json:"url" doc:"What is watched, in normal form." example:"https://example.com/health"`
+	Host string `json:"host" doc:"The host of url, without a port." example:"example.com"`
 	MonitorFields
 
 	SecretHeaders    []string `json:"secret_headers" doc:"Names of the headers whose values are not shown." example:"[\"X-Api-Key\"]"`
@@ -119,7 +132,7 @@ type monitorBody struct {
 // newMonitorBody shows a monitor. Of its secrets the names are enough.
 func newMonitorBody(monitor monitors.Monitor, state uptime.State, now time.Time) monitorBody {
 	body := monitorBody{
-		ID: monitor.ID, URL: monitor.URL, SecretHeaders: []string{},
+		ID: monitor.ID, URL: monitor.URL, Host: monitor.Host, SecretHeaders: []string{},
 		Status: state.Status, StatusSince: state.Since.UTC(), Version: monitor.Version,
 		CreatedAt: monitor.CreatedAt.UTC(), UpdatedAt: monitor.UpdatedAt.UTC(),
 	}

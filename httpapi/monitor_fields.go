@@ -12,19 +12,21 @@ import (
 // MonitorFields are what a client may say of a monitor and is shown of it: one list for both. What is left out stays, and
 // what is null has its default. Exported, or huma would not see them in the structs that embed them.
 type MonitorFields struct {
+	Key                  Optional[string]   `json:"key,omitzero" minLength:"1" maxLength:"200" doc:"What you know it by, such as its path in your configuration. With a key a monitor is known by that alone, and others may have its method, url and regexp. Default: none." example:"shop/checkout"`
 	Name                 Optional[string]   `json:"name,omitzero" minLength:"1" maxLength:"200" doc:"What people call it. Default: host and path of the url." example:"Shop"`
-	Method               Optional[string]   `json:"method,omitzero" enum:"GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE" doc:"The request's method. Default: GET." example:"GET"`
+	Description          Optional[string]   `json:"description,omitzero" maxLength:"500" doc:"What people should know of it. Default: none." example:"The checkout of the shop; runbook in the wiki."`
+	Method               Optional[string]   `json:"method,omitzero" enum:"GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE" doc:"The request's method. Default: GET." example:"HEAD"`
 	Regexp               Optional[string]   `json:"regexp,omitzero" doc:"What the body must match (RE2 syntax, at most 512 bytes). Of tcp: what is answered; of dns: the records, a line each. Default: none." example:"\"status\":\\s*\"ok\""`
-	RegexpInvert         Optional[bool]     `json:"regexp_invert,omitzero" doc:"Whether a match of regexp is bad instead of good. Default: false." example:"false"`
-	IntervalSeconds      Optional[int]      `json:"interval_seconds,omitzero" minimum:"10" maximum:"86400" doc:"Seconds from one scan to the next. Default: 60." example:"60"`
-	TimeoutMS            Optional[int]      `json:"timeout_ms,omitzero" minimum:"100" maximum:"30000" doc:"Milliseconds that a scan may take in all; less than the interval. Default: 10000, or half the interval where that is less." example:"10000"`
+	RegexpInvert         Optional[bool]     `json:"regexp_invert,omitzero" doc:"Whether a match of regexp is bad instead of good. Default: false." example:"true"`
+	IntervalSeconds      Optional[int]      `json:"interval_seconds,omitzero" minimum:"10" maximum:"86400" doc:"Seconds from one scan to the next. Default: 60." example:"30"`
+	TimeoutMS            Optional[int]      `json:"timeout_ms,omitzero" minimum:"100" maximum:"30000" doc:"Milliseconds that a scan may take in all; less than the interval. Default: 10000, or half the interval where that is less." example:"5000"`
 	AcceptedStatuses     Optional[[]string] `json:"accepted_statuses,omitzero" minItems:"1" maxItems:"20" doc:"HTTP statuses that are good, single or as ranges, from 200 to 599. Default: 200-299." example:"[\"200-299\", \"304\"]"`
-	MaxRedirects         Optional[int]      `json:"max_redirects,omitzero" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. A scan makes at most 8 connections, whatever is said here. Default: 10." example:"10"`
-	FailureThreshold     Optional[int]      `json:"failure_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many failed scans in a row make it down. Default: 3." example:"3"`
-	SuccessThreshold     Optional[int]      `json:"success_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many good scans in a row bring it back up. Default: 2." example:"2"`
-	RetryIntervalSeconds Optional[int]      `json:"retry_interval_seconds,omitzero" minimum:"5" maximum:"86400" doc:"Seconds until a second look after a failed scan, where that comes before the next scan. Default: 20." example:"20"`
+	MaxRedirects         Optional[int]      `json:"max_redirects,omitzero" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. A scan makes at most 8 connections, whatever is said here. Default: 10." example:"0"`
+	FailureThreshold     Optional[int]      `json:"failure_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many failed scans in a row make it down. Default: 3." example:"2"`
+	SuccessThreshold     Optional[int]      `json:"success_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many good scans in a row bring it back up. Default: 2." example:"1"`
+	RetryIntervalSeconds Optional[int]      `json:"retry_interval_seconds,omitzero" minimum:"5" maximum:"86400" doc:"Seconds until a second look after a failed scan, where that comes before the next scan. Default: 20." example:"10"`
 	Tags                 Optional[[]string] `json:"tags,omitzero" maxItems:"20" uniqueItems:"true" doc:"Words to find it by, each of 1 to 50 characters. Default: none." example:"[\"shop\", \"prod\"]"`
-	Enabled              Optional[bool]     `json:"enabled,omitzero" doc:"Whether it is scanned; false pauses it. Default: true." example:"true"`
+	Enabled              Optional[bool]     `json:"enabled,omitzero" doc:"Whether it is scanned; false pauses it. Default: true." example:"false"`
 
 	RequestFields
 	ExpectationFields
@@ -37,9 +39,9 @@ type RequestFields struct {
 	BasicUsername Optional[string]             `json:"basic_username,omitzero" doc:"User name for basic authentication. Default: none." example:"monitor"`
 	UserAgent     Optional[string]             `json:"user_agent,omitzero" doc:"The header User-Agent. Default: that of Riverwatch." example:"Mozilla/5.0"`
 	HostOverride  Optional[string]             `json:"host_override,omitzero" doc:"Host, with a port or without, to ask for in the header Host and in TLS, while connecting to the one of the url. Default: none." example:"shop.example.com"`
-	HTTP2         Optional[bool]               `json:"http2,omitzero" doc:"Whether to offer HTTP/2. Default: false." example:"false"`
+	HTTP2         Optional[bool]               `json:"http2,omitzero" doc:"Whether to offer HTTP/2. Default: false." example:"true"`
 	IPVersion     Optional[int]                `json:"ip_version,omitzero" enum:"4,6" doc:"Which addresses to connect to. Default: whichever connects first." example:"6"`
-	TLSSkipVerify Optional[bool]               `json:"tls_skip_verify,omitzero" doc:"Whether to take any certificate. Default: false." example:"false"`
+	TLSSkipVerify Optional[bool]               `json:"tls_skip_verify,omitzero" doc:"Whether to take any certificate. Default: false." example:"true"`
 	CAPEM         Optional[string]             `json:"ca_pem,omitzero" doc:"Certificates of authorities to trust besides those of the system, in PEM, at most 16 KiB. Default: none." example:"-----BEGIN CERTIFICATE-----\n…"`
 	ClientCertPEM Optional[string]             `json:"client_certificate_pem,omitzero" doc:"Certificate to show to the target, in PEM; with client_key_pem. Default: none." example:"-----BEGIN CERTIFICATE-----\n…"`
 }
@@ -79,16 +81,11 @@ func (f *MonitorFields) pairs(m *monitors.Monitor, given time.Time) []pair {
 	standard, all := monitors.New(), func(string) bool { return true }
 	plainHeader := func(name string) bool { return !probe.SecretHeader(name) }
 	return []pair{
+		pointer(&f.Key, &m.Key),
 		value(&f.Name, &m.Name, ""),
+		orNull(&f.Description, &m.Description),
 		value(&f.Method, &m.Method, standard.Method),
-		{
-			take: func() {
-				if f.Regexp.Given || f.Regexp.Null {
-					m.Regexp = f.Regexp.pointer()
-				}
-			},
-			show: func() { f.Regexp = optionalOf(m.Regexp) },
-		},
+		pointer(&f.Regexp, &m.Regexp),
 		value(&f.RegexpInvert, &m.RegexpInvert, false),
 		value(&f.IntervalSeconds, &m.IntervalSeconds, standard.IntervalSeconds),
 		value(&f.TimeoutMS, &m.TimeoutMS, 0),
@@ -180,6 +177,25 @@ func value[T any](field *Optional[T], of *T, standard T) pair {
 func orNull[T comparable](field *Optional[T], of *T) pair {
 	var zero T
 	return pair{take: value(field, of, zero).take, show: func() { showOr(field, *of) }}
+}
+
+// pointer is a field whose value may be nil, which is null.
+func pointer[T any](field *Optional[T], of **T) pair {
+	return pair{
+		take: func() {
+			switch {
+			case field.Given:
+				*of = &field.Value
+			case field.Null:
+				*of = nil
+			}
+		},
+		show: func() {
+			if *field = (Optional[T]{Null: true}); *of != nil {
+				field.show(**of)
+			}
+		},
+	}
 }
 
 // list is a field that is shown as an array, also if it is empty.

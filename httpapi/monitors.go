@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	createMonitorDoc = "Creates a monitor and schedules it; its first scan follows within seconds. A monitor is known by its " +
-		"(method, url, regexp): one that is there already is answered by 409 with its id, or, with if_exists=update, gets " +
-		"this configuration. One that was deleted is revived with its history."
+	createMonitorDoc = "Creates a monitor and schedules it; its first scan follows within seconds. A monitor is known by its key, or, " +
+		"without one, by its (method, url, regexp): one that is there already is answered by 409 with its id, or, with " +
+		"if_exists=update, gets this configuration. One that was deleted is revived with its history."
 	listMonitorsDoc  = "Pages through the monitors, by id or by name. Follow next_cursor until it is null."
 	getMonitorDoc    = "Gives a monitor, its configuration and where it stands."
 	editMonitorDoc   = "Changes what is given (JSON merge patch, RFC 7396): null sets a field back to its default."
@@ -25,7 +25,7 @@ const (
 )
 
 type createMonitorInput struct {
-	IfExists string `query:"if_exists" enum:"update" doc:"What to do if there is a monitor with this method, url and regexp: update gives it this configuration; left out, the answer is 409." example:"update"`
+	IfExists string `query:"if_exists" enum:"update" doc:"What to do if there is a monitor with this key, or, without a key, with this method, url and regexp: update gives it this configuration; left out, the answer is 409." example:"update"`
 	RawBody  []byte
 }
 
@@ -55,7 +55,7 @@ func (a *api) createMonitor(ctx context.Context, in *createMonitorInput) (*creat
 	out := &createMonitorOutput{Status: http.StatusCreated, Location: monitorPath(creation.Monitor.ID)}
 	switch creation.Result {
 	case monitors.Exists:
-		return nil, &monitors.ConflictError{MonitorID: creation.Monitor.ID}
+		return nil, creation.Conflict()
 	case monitors.Updated:
 		out.Status = http.StatusOK
 	case monitors.Created:
@@ -130,8 +130,10 @@ func (a *api) deleteMonitor(ctx context.Context, in *monitorInput) (*struct{}, e
 
 type listMonitorsInput struct {
 	Status string `query:"status" enum:"pending,up,degraded,down,unknown,paused" doc:"Only those that stand there." example:"down"`
+	Key    string `query:"key" maxLength:"200" doc:"Only the one with this key." example:"shop/checkout"`
+	Host   string `query:"host" maxLength:"253" doc:"Only those of this host." example:"example.com"`
 	Tag    string `query:"tag" maxLength:"50" doc:"Only those with this tag." example:"prod"`
-	Query  string `query:"q" maxLength:"200" doc:"Only those whose name or url holds this text, in any case." example:"shop"`
+	Query  string `query:"q" maxLength:"200" doc:"Only those whose name, url or key holds this text, in any case." example:"shop"`
 	Sort   string `query:"sort" enum:"id,name" default:"id" doc:"In which order." example:"name"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
 	Cursor string `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same sort." example:""`
@@ -182,15 +184,16 @@ type monitorCursor struct {
 func (a *api) monitorRows(
 	ctx context.Context, in *listMonitorsInput, after monitorCursor,
 ) ([]db.ListMonitorsByIDRow, error) {
-	queries, pageSize := db.New(a.Pool), in.Limit+1
-	status, tag, pattern := optional(in.Status), optional(in.Tag), optional(containing(in.Query))
-	if in.Sort == "id" {
-		return queries.ListMonitorsByID(ctx, db.ListMonitorsByIDParams{
-			AfterID: after.ID, Status: status, Tag: tag, Pattern: pattern, PageSize: pageSize,
-		})
+	page := db.ListMonitorsByIDParams{
+		AfterID: after.ID, Status: optional(in.Status), Tag: optional(in.Tag), Key: optional(in.Key),
+		Host: optional(strings.ToLower(in.Host)), Pattern: optional(containing(in.Query)), PageSize: in.Limit + 1,
 	}
-	byName, err := queries.ListMonitorsByName(ctx, db.ListMonitorsByNameParams{
-		AfterName: after.Name, AfterID: after.ID, Status: status, Tag: tag, Pattern: pattern, PageSize: pageSize,
+	if in.Sort == "id" {
+		return db.New(a.Pool).ListMonitorsByID(ctx, page)
+	}
+	byName, err := db.New(a.Pool).ListMonitorsByName(ctx, db.ListMonitorsByNameParams{
+		AfterName: after.Name, AfterID: page.AfterID, Status: page.Status, Tag: page.Tag, Key: page.Key, Host: page.Host,
+		Pattern: page.Pattern, PageSize: page.PageSize,
 	})
 	rows := make([]db.ListMonitorsByIDRow, len(byName))
 	for i, row := range byName {

@@ -262,6 +262,44 @@ type list struct {
 	NextCursor *string   `json:"next_cursor"`
 }
 
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	first := a.create(`{"url":"https://Shop.example:8443/checkout","key":"shop/checkout"}`)
+	plain := a.create(`{"url":"https://shop.example:8443/checkout"}`)
+	a.create(`{"url":"https://other.example/","key":"other"}`)
+
+	conflict := a.post(monitorsPath, `{"url":"https://elsewhere.example/","key":"shop/checkout"}`)
+	require.Equal(t, http.StatusConflict, conflict.status, conflict.raw)
+	require.Equal(t, first.ID, conflict.problem().MonitorID)
+	require.Contains(t, conflict.problem().Detail, "with this key")
+	conflict = a.post(monitorsPath, `{"url":"https://shop.example:8443/checkout"}`)
+	require.Equal(t, plain.ID, conflict.problem().MonitorID)
+	require.Contains(t, conflict.problem().Detail, "with this method, url and regexp")
+	require.Equal(t, first.ID, a.post(upsert, `{"url":"https://elsewhere.example/","key":"shop/checkout"}`).monitor().ID)
+
+	for query, want := range map[string][]int64{
+		"key=shop/checkout": {first.ID}, "key=shop": {}, "host=shop.example": {plain.ID}, "host=SHOP.example&sort=name": {plain.ID},
+		"host=elsewhere.example&key=shop/checkout": {first.ID}, "host=elsewhere.example&key=other": {}, "q=op/CHECK": {first.ID},
+	} {
+		var page struct{ Data []monitor }
+		a.get(monitorsPath + "?" + query).into(&page)
+		ids := []int64{}
+		for _, m := range page.Data {
+			ids = append(ids, m.ID)
+		}
+		require.Equal(t, want, ids, query)
+	}
+
+	for body, code := range map[string]string{
+		`{"url":"https://a.example/","key":""}`: "string_too_short", `{"url":"https://a.example/","key":"a\u0007"}`: "string_invalid",
+		`{"url":"https://a.example/","key":"` + strings.Repeat("k", 201) + `"}`: "string_too_long",
+	} {
+		require.Equal(t, code, a.post(monitorsPath, body).codes()["body.key"], body)
+	}
+	require.Equal(t, "string_invalid", a.post(monitorsPath, `{"url":"https://a.example/","description":"a\nb"}`).codes()["body.description"])
+}
+
 func TestListMonitors(t *testing.T) {
 	t.Parallel()
 	a := newTestAPI(t)

@@ -48,21 +48,3 @@ func showOr[T comparable](o *Optional[T], value T) {
 	var zero T
 	*o = Optional[T]{Given: value != zero, Null: value == zero, Value: value}
 }
-
-// optionalOf makes a field of what may be nil, which is shown as null.
-func optionalOf[T any](value *T) (o Optional[T]) {
-	if value == nil {
-		o.Null = true
-		return o
-	}
-	o.show(*value)
-	return o
-}
-
-// pointer gives the value, or nil for null.
-func (o Optional[T]) pointer() *T {
-	if !o.Given {
-		return nil
-	}
-	return &o.Value
-}

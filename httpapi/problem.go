@@ -109,10 +109,14 @@ func (a *api) problem(ctx context.Context, operation string, err error) *Problem
 }
 
 func conflictProblem(conflict *monitors.ConflictError) *Problem {
+	identity := "method, url and regexp"
+	if conflict.ByKey {
+		identity = "key"
+	}
 	problem := problemOf(http.StatusConflict, "monitor_exists",
-		"A monitor with this method, url and regexp is there already. To update it, POST with ?if_exists=update.")
+		"A monitor with this "+identity+" is there already. To update it, POST with ?if_exists=update.")
 	if conflict.Deleted {
-		problem.Detail = "A deleted monitor has this method, url and regexp. Create it again to revive it with its history."
+		problem.Detail = "A deleted monitor has this " + identity + ". Create it again to revive it with its history."
 	}
 	problem.MonitorID = conflict.MonitorID
 	return problem

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -272,20 +273,10 @@ func well() probe.Result {
 // on.
 func (p *process) insertMonitors(t *testing.T, n, idStep int, schedule uptime.Schedule, first time.Time) {
 	t.Helper()
-	p.Exec(t, `
-		WITH inserted AS (
-			INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
-				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
-				accepted_statuses, tags)
-			SELECT 1000 + n * $2, $5, $5, $3, $4, 1000, 0, 3, 2, 20, false, 'many', 'GET',
-				'http://many.example/' || n, '{200}', '{}'
-			FROM generate_series(1, $1::integer) AS n
-			RETURNING id
-		), states AS (
-			INSERT INTO monitor_states SELECT id, 'pending', $5, $5, 0, 0 FROM inserted
-		)
-		INSERT INTO monitor_schedules SELECT id, $5, NULL, $3, $4 FROM inserted`,
-		n, idStep, schedule.Interval, schedule.PhaseMS, first)
+	dbtest.Monitors(t, p.Pool, schedule, first, n, func(n int, m *db.Monitor) {
+		m.ID, m.URL = int64(1000+(n+1)*idStep), fmt.Sprintf("http://many.example/%d", n+1)
+		m.AcceptedStatuses, m.MaxRedirects = []string{"200"}, 0
+	})
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -513,16 +513,11 @@ func TestRoundInTrouble(t *testing.T) {
 		p := newProcessOn(t, pool, prober, limits)
 		schedule := uptime.Schedule{Interval: int(interval.Add(1)), PhaseMS: 5000}
 		slot := schedule.SlotAfter(monitorstest.Noon)
-		p.Exec(t, `INSERT INTO monitors (id, created_at, updated_at, interval_seconds, phase_ms, timeout_ms, max_redirects,
-				failure_threshold, success_threshold, retry_interval_seconds, regexp_invert, name, method, url,
-				accepted_statuses, tags)
-			SELECT $1 * 100 + n, $3, $3, $1, $2, 1000, 0, 3, 2, 20, false, 'many', 'GET',
-				'http://' || n || '.example/' || $1, '{200}', '{}'
-			FROM generate_series(1, $4::int) AS n`, schedule.Interval, schedule.PhaseMS, monitorstest.Noon, n)
-		p.Exec(t, `INSERT INTO monitor_states SELECT id, 'up', $2, $2, 0, 0 FROM monitors WHERE interval_seconds = $1`,
-			schedule.Interval, monitorstest.Noon)
-		p.Exec(t, `INSERT INTO monitor_schedules SELECT id, $2, NULL, $1, phase_ms FROM monitors WHERE interval_seconds = $1`,
-			schedule.Interval, monitorstest.Noon)
+		dbtest.Monitors(t, p.Pool, schedule, monitorstest.Noon, n, func(n int, m *db.Monitor) {
+			m.ID, m.URL = int64(schedule.Interval*100+n+1), fmt.Sprintf("http://%d.example/%d", n+1, schedule.Interval)
+		})
+		p.Exec(t, `UPDATE monitor_states SET status = 'up' WHERE monitor_id IN (SELECT id FROM monitors WHERE interval_seconds = $1)`,
+			schedule.Interval)
 		p.inTime(slot)
 		return p, queue.RoundArgs{Interval: schedule.Interval, PhaseMS: schedule.PhaseMS, Slot: slot}
 	}

@@ -84,7 +84,7 @@ func byIdentity(given []Monitor) []int {
 	}
 	slices.SortStableFunc(order, func(i, j int) int {
 		a, b := given[i], given[j]
-		return cmp.Or(
+		return cmp.Or(cmp.Compare(deref(a.Key), deref(b.Key)),
 			cmp.Compare(a.URL, b.URL), cmp.Compare(a.Method, b.Method), cmp.Compare(deref(a.Regexp), deref(b.Regexp)))
 	})
 	return order
@@ -118,9 +118,9 @@ func (c *change) begin(ctx context.Context, creations []Creation) error {
 
 // put makes a monitor that was there already, or was deleted, what was given.
 func (c *change) put(ctx context.Context, given Monitor, update bool) (Creation, error) {
-	row, err := c.queries.FindMonitorForUpdate(ctx, identity(given))
+	row, err := find(ctx, c.queries, given)
 	if err != nil {
-		return Creation{}, fmt.Errorf("find the monitor that is there: %w", err)
+		return Creation{}, err
 	}
 	current, err := c.whole(ctx, row)
 	if err != nil {
@@ -148,11 +148,6 @@ func (m *Monitor) take(given Monitor) {
 	if given.PausedAt != nil && row.PausedAt != nil {
 		m.PausedAt = row.PausedAt
 	}
-}
-
-// identity names what makes a monitor itself.
-func identity(m Monitor) db.FindMonitorForUpdateParams {
-	return db.FindMonitorForUpdateParams{Method: m.Method, URL: m.URL, Regexp: m.Regexp}
 }
 
 // lock gives a monitor, and keeps others from changing it. Error: pgx.ErrNoRows.

@@ -17,7 +17,7 @@ import (
 // Monitor is a monitor whole: its row, with what is JSON there decoded, and its secrets. Values that people set are
 // checked already: the URL is in normal form.
 type Monitor struct {
-	db.Monitor // but for its Request, Expectations and SecretNames, which follow from the fields below
+	db.Monitor // but for its Host, Request, Expectations and SecretNames, which follow from the other fields
 
 	Request      probe.Request
 	Expectations probe.Expectations
@@ -79,6 +79,9 @@ func Of(row db.Monitor, secrets probe.Secrets) (Monitor, error) {
 func (m Monitor) row() db.Monitor {
 	row := m.Monitor
 	row.Request, row.Expectations, row.SecretNames = encode(m.Request), encode(m.Expectations), secretNames(m.Secrets)
+	if parsed, err := url.Parse(m.URL); err == nil {
+		row.Host = parsed.Hostname()
+	}
 	return row
 }
 
@@ -125,7 +128,7 @@ func same(a, b Monitor) bool {
 // here: a new field matters until it is named.
 func scansTellOf(a, b Monitor) bool {
 	b.Version, b.CreatedAt, b.UpdatedAt, b.PausedAt, b.DeletedAt = a.Version, a.CreatedAt, a.UpdatedAt, a.PausedAt, a.DeletedAt
-	b.Name, b.Tags = a.Name, a.Tags
+	b.Key, b.Name, b.Description, b.Tags = a.Key, a.Name, a.Description, a.Tags
 	b.IntervalSeconds, b.PhaseMS, b.TimeoutMS = a.IntervalSeconds, a.PhaseMS, a.TimeoutMS
 	b.FailureThreshold, b.SuccessThreshold = a.FailureThreshold, a.SuccessThreshold
 	b.RetryIntervalSeconds = a.RetryIntervalSeconds

@@ -240,6 +240,97 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 	}
 }
 
+// With a key a monitor is known by that alone; without one by its method, URL and regexp.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	p := monitorstest.On(t, dbtest.New(t))
+	keyed := func(key, url string) monitors.Monitor {
+		m := monitorstest.Of(url, 3600)
+		m.Key = &key
+		return m
+	}
+	put := func(t *testing.T, m monitors.Monitor, update bool) monitors.Creation {
+		t.Helper()
+		creations, err := p.Store().Create(t.Context(), []monitors.Monitor{m}, update)
+		require.NoError(t, err)
+		return creations[0]
+	}
+
+	t.Run("TwoOfOneURLAreBothWelcome", func(t *testing.T) {
+		t.Parallel()
+		url := monitorstest.URL("twins")
+		ids := map[int64]bool{}
+		for _, m := range []monitors.Monitor{keyed("twin/a", url), keyed("twin/b", url), monitorstest.Of(url, 3600)} {
+			creation := put(t, m, false)
+			require.Equal(t, monitors.Created, creation.Result)
+			require.Equal(t, "127.0.0.1", creation.Monitor.Host)
+			ids[creation.Monitor.ID] = true
+		}
+		require.Len(t, ids, 3)
+		require.Equal(t, monitors.Exists, put(t, monitorstest.Of(url, 3600), false).Result)
+	})
+
+	t.Run("TheKeyIsEnough", func(t *testing.T) {
+		t.Parallel()
+		first := put(t, keyed("shop/checkout", monitorstest.URL("checkout")), false)
+		there := put(t, keyed("shop/checkout", monitorstest.URL("elsewhere")), false)
+		require.Equal(t, monitors.Exists, there.Result)
+		require.Equal(t, monitors.ConflictError{MonitorID: first.Monitor.ID, ByKey: true}, *there.Conflict())
+		require.ErrorContains(t, there.Conflict(), "has this key")
+
+		updated := put(t, keyed("shop/checkout", monitorstest.URL("elsewhere")), true)
+		require.Equal(t, monitors.Updated, updated.Result)
+		require.Equal(t, first.Monitor.ID, updated.Monitor.ID)
+		require.Equal(t, monitorstest.URL("elsewhere"), updated.Monitor.URL)
+
+		require.NoError(t, p.Store().Delete(t.Context(), first.Monitor.ID))
+		revived := put(t, keyed("shop/checkout", monitorstest.URL("again")), false)
+		require.Equal(t, monitors.Created, revived.Result)
+		require.Equal(t, first.Monitor.ID, revived.Monitor.ID)
+	})
+
+	t.Run("InOneRequestToo", func(t *testing.T) {
+		t.Parallel()
+		given := []monitors.Monitor{
+			keyed("bulk/b", monitorstest.URL("bulk")), monitorstest.Of(monitorstest.URL("bulk"), 3600),
+			keyed("bulk/a", monitorstest.URL("bulk")), keyed("bulk/b", monitorstest.URL("bulk/other")),
+		}
+		creations, err := p.Store().Create(t.Context(), given, false)
+		require.NoError(t, err)
+		var results []monitors.Result
+		for _, creation := range creations {
+			results = append(results, creation.Result)
+		}
+		require.Equal(t, []monitors.Result{monitors.Created, monitors.Created, monitors.Created, monitors.Exists}, results)
+		require.Equal(t, creations[0].Monitor.ID, creations[3].Monitor.ID)
+	})
+
+	t.Run("AnEditMayNotTakeAnothersIdentity", func(t *testing.T) {
+		t.Parallel()
+		url := monitorstest.URL("taken")
+		plain, a, b := put(t, monitorstest.Of(url, 3600), false), put(t, keyed("taken/a", url), false), put(t, keyed("taken/b", url), false)
+		for name, edit := range map[string]struct {
+			id     int64
+			change func(*monitors.Monitor)
+			want   monitors.ConflictError
+		}{
+			"AKey":                 {b.Monitor.ID, func(m *monitors.Monitor) { m.Key = a.Monitor.Key }, monitors.ConflictError{MonitorID: a.Monitor.ID, ByKey: true}},
+			"WithoutItsKeyTheRest": {b.Monitor.ID, func(m *monitors.Monitor) { m.Key = nil }, monitors.ConflictError{MonitorID: plain.Monitor.ID}},
+		} {
+			_, _, err := p.Store().Edit(t.Context(), edit.id, monitorstest.Edit(edit.change))
+			var conflict *monitors.ConflictError
+			require.ErrorAs(t, err, &conflict, name)
+			require.Equal(t, edit.want, *conflict, name)
+		}
+		// What says nothing of how it is scanned leaves its status alone.
+		p.Exec(t, "UPDATE monitor_states SET status = 'down' WHERE monitor_id = $1", b.Monitor.ID)
+		other := "taken/c"
+		edited := p.Edit(t, b.Monitor.ID, func(m *monitors.Monitor) { m.Key, m.Description = &other, "of the shop" })
+		require.Equal(t, 2, edited.Version)
+		require.Equal(t, uptime.Down, p.State(t, b.Monitor.ID).Status)
+	})
+}
+
 func TestAMonitorPausedDuringItsFirstScan(t *testing.T) {
 	t.Parallel()
 	p := monitorstest.On(t, dbtest.New(t))

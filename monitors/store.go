@@ -16,6 +16,8 @@ import (
 	"riverwatch/uptime"
 )
 
+const uniqueViolation = "23505"
+
 // Store keeps monitors.
 type Store struct {
 	Conn  db.Conn
@@ -23,14 +25,23 @@ type Store struct {
 	Now   func() time.Time
 }
 
-// A ConflictError says that what makes a monitor itself, its method, URL and regexp, belongs to another one.
+// A ConflictError says that what a monitor is to be known by belongs to another one: its key, or, without one, its method,
+// URL and regexp.
 type ConflictError struct {
 	MonitorID int64
+	ByKey     bool
 	Deleted   bool
 }
 
 func (e *ConflictError) Error() string {
+	if e.ByKey {
+		return fmt.Sprintf("monitor %d has this key", e.MonitorID)
+	}
 	return fmt.Sprintf("monitor %d has this method, URL and regexp", e.MonitorID)
+}
+
+func conflict(with db.Monitor) *ConflictError {
+	return &ConflictError{MonitorID: with.ID, ByKey: with.Key != nil, Deleted: with.DeletedAt != nil}
 }
 
 // Result says what came of one monitor of Create.
@@ -50,9 +61,9 @@ type Creation struct {
 	Result  Result
 }
 
-// Create creates monitors, with their promises and jobs, in one transaction. A monitor that is there already, by its
-// method, URL and regexp, is updated if update says so, and else left alone. The results are in the order given. A single
-// monitor is scanned at once; of several only those whose first slot is far away.
+// Create creates monitors, with their promises and jobs, in one transaction. A monitor that is there already, by its key,
+// or without one by its method, URL and regexp, is updated if update says so, and else left alone. The results are in the
+// order given. A single monitor is scanned at once; of several only those whose first slot is far away.
 func (s *Store) Create(ctx context.Context, given []Monitor, update bool) (creations []Creation, err error) {
 	err = s.change(ctx, func(c *change) error {
 		creations, err = c.create(ctx, given, update)
@@ -63,6 +74,9 @@ func (s *Store) Create(ctx context.Context, given []Monitor, update bool) (creat
 	}
 	return creations, nil
 }
+
+// Conflict is the error of a monitor that Create left alone.
+func (c Creation) Conflict() *ConflictError { return conflict(c.Monitor.Monitor) }
 
 // Edit makes a monitor what edit makes of it, and gives it with where it stands. An error of edit is returned as it is.
 // Other errors: pgx.ErrNoRows where there is no such monitor, *ConflictError.
@@ -82,23 +96,29 @@ func (s *Store) Edit(
 		return err
 	})
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.ConstraintName == "monitors_identity" {
-		err = s.conflict(ctx, wanted, err)
+	if errors.As(err, &pgErr) && pgErr.Code == uniqueViolation {
+		holder, findErr := find(ctx, db.New(s.Conn), wanted)
+		switch {
+		case findErr == nil:
+			err = conflict(holder)
+		case !errors.Is(findErr, pgx.ErrNoRows): // else it has just become free
+			err = findErr
+		}
 	}
 	return edited, state, err
 }
 
-// conflict finds out whose identity a monitor wants. The violation of it is returned where it has just become free.
-func (s *Store) conflict(ctx context.Context, wanted Monitor, violation error) error {
-	holder, err := db.New(s.Conn).FindMonitorForUpdate(ctx, identity(wanted))
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return violation
-	case err != nil:
-		return fmt.Errorf("find the monitor in conflict: %w", err)
-	default:
-		return &ConflictError{MonitorID: holder.ID, Deleted: holder.DeletedAt != nil}
+// find finds the monitor that is there already, deleted or not, where m is to be. Error: pgx.ErrNoRows.
+func find(ctx context.Context, queries *db.Queries, m Monitor) (there db.Monitor, err error) {
+	if m.Key != nil {
+		there, err = queries.FindMonitorByKeyForUpdate(ctx, *m.Key)
+	} else {
+		there, err = queries.FindMonitorForUpdate(ctx, db.FindMonitorForUpdateParams{Method: m.Method, URL: m.URL, Regexp: m.Regexp})
 	}
+	if err != nil {
+		return there, fmt.Errorf("find the monitor that is there: %w", err)
+	}
+	return there, nil
 }
 
 // Delete deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.

@@ -115,20 +115,55 @@ func urlOf(database string) (string, error) {
 
 // Monitor gives a monitor of an interval and phase, without state, schedule or jobs. Its URL is its own.
 func Monitor(t require.TestingT, conn db.DBTX, interval, phaseMS int) db.Monitor {
-	ctx := context.Background()
-	ids, err := db.New(conn).NextMonitorIDs(ctx, 1)
+	ids, err := db.New(conn).NextMonitorIDs(context.Background(), 1)
 	require.NoError(t, err)
-	now := time.Now()
-	monitor := db.Monitor{
-		ID: ids[0], Version: 1, Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", ids[0]),
-		IntervalSeconds: interval, PhaseMS: phaseMS, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
-		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
-		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, CreatedAt: now, UpdatedAt: now,
+	return insertMonitors(t, conn, row(ids[0], uptime.Schedule{Interval: interval, PhaseMS: phaseMS}, time.Now()))[0]
+}
+
+// Monitors gives monitors of one schedule, a thing that ids do not easily give, pending and promised from an instant on.
+// change changes what is inserted of the one with a number, from 0 on; their ids are 1000, 1001… unless it does.
+func Monitors(
+	t require.TestingT, conn db.DBTX, schedule uptime.Schedule, from time.Time, count int, change func(n int, m *db.Monitor),
+) {
+	rows := make([]db.Monitor, count)
+	var states db.PutMonitorStatesParams
+	var open db.OpenSchedulesParams
+	for n := range rows {
+		rows[n] = row(int64(1000+n), schedule, from)
+		change(n, &rows[n])
+		states.MonitorIDs = append(states.MonitorIDs, rows[n].ID)
+		states.Statuses = append(states.Statuses, string(uptime.Pending))
+		states.Sinces, states.JudgedSlots = append(states.Sinces, from), append(states.JudgedSlots, from)
+		states.Failures, states.Successes = append(states.Failures, 0), append(states.Successes, 0)
+		open.MonitorIDs, open.FromAts = append(open.MonitorIDs, rows[n].ID), append(open.FromAts, from)
+		open.IntervalsSeconds = append(open.IntervalsSeconds, schedule.Interval)
+		open.PhasesMS = append(open.PhasesMS, schedule.PhaseMS)
 	}
-	db.New(conn).CreateMonitors(ctx, []db.CreateMonitorsParams{db.CreateMonitorsParams(monitor)}).
-		QueryRow(func(_ int, row db.Monitor, rowErr error) { monitor, err = row, rowErr })
-	require.NoError(t, err)
-	return monitor
+	insertMonitors(t, conn, rows...)
+	require.NoError(t, db.New(conn).PutMonitorStates(context.Background(), states))
+	require.NoError(t, db.New(conn).OpenSchedules(context.Background(), open))
+}
+
+// row is a monitor with all that the database asks for.
+func row(id int64, schedule uptime.Schedule, at time.Time) db.Monitor {
+	return db.Monitor{
+		ID: id, Version: 1, Name: "shop", Method: "GET", URL: fmt.Sprintf("https://example.com/%d", id), Host: "example.com",
+		IntervalSeconds: schedule.Interval, PhaseMS: schedule.PhaseMS, TimeoutMS: 1000, AcceptedStatuses: []string{"200-299"},
+		MaxRedirects: 10, FailureThreshold: 3, SuccessThreshold: 2, RetryIntervalSeconds: 20, Tags: []string{},
+		Request: []byte("{}"), Expectations: []byte("{}"), SecretNames: []string{}, CreatedAt: at, UpdatedAt: at,
+	}
+}
+
+func insertMonitors(t require.TestingT, conn db.DBTX, rows ...db.Monitor) []db.Monitor {
+	params := make([]db.CreateMonitorsParams, len(rows))
+	for i, row := range rows {
+		params[i] = db.CreateMonitorsParams(row)
+	}
+	db.New(conn).CreateMonitors(context.Background(), params).QueryRow(func(i int, row db.Monitor, err error) {
+		require.NoError(t, err)
+		rows[i] = row
+	})
+	return rows
 }
 
 // Scan gives a good scan of a monitor at a slot, for its round. It is not in the log yet.

@@ -3,25 +3,32 @@
 SELECT nextval(pg_get_serial_sequence('monitors', 'id'))::bigint AS id
 FROM generate_series(1, @count::integer);
 
--- CreateMonitors inserts monitors whole, and no row for one whose (method, url, regexp) is taken. Its columns are all of the
--- table, in their order, so that a Monitor is its parameters.
+-- CreateMonitors inserts monitors whole, and no row for one that is there, by its key, or else its (method, url, regexp). Its
+-- columns are all of the table, in their order, so that a Monitor is its parameters.
 -- name: CreateMonitors :batchone
 INSERT INTO monitors (
-    id, name, tags, method, url, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp,
-    regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold,
-    success_threshold, version, created_at, updated_at, paused_at, deleted_at
+    id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects,
+    accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds,
+    failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
 ) VALUES (
-    @id, @name, @tags, @method, @url, @request, @secret_names, @timeout_ms, @max_redirects, @accepted_statuses,
-    @regexp, @regexp_invert, @expectations, @interval_seconds, @phase_ms, @retry_interval_seconds,
-    @failure_threshold, @success_threshold, @version, @created_at, @updated_at, @paused_at, @deleted_at
+    @id, @key, @name, @description, @tags, @method, @url, @host, @request, @secret_names, @timeout_ms,
+    @max_redirects, @accepted_statuses, @regexp, @regexp_invert, @expectations, @interval_seconds, @phase_ms,
+    @retry_interval_seconds, @failure_threshold, @success_threshold, @version, @created_at, @updated_at, @paused_at,
+    @deleted_at
 )
-ON CONFLICT (method, url, regexp) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING *;
 
--- FindMonitorForUpdate finds the monitor of an identity, deleted or not, and locks it.
+-- FindMonitorForUpdate finds the monitor without a key of an identity, deleted or not, and locks it.
 -- name: FindMonitorForUpdate :one
 SELECT * FROM monitors
-WHERE method = @method AND url = @url AND regexp IS NOT DISTINCT FROM sqlc.narg(regexp)
+WHERE key IS NULL AND method = @method AND url = @url AND regexp IS NOT DISTINCT FROM sqlc.narg(regexp)
+FOR UPDATE;
+
+-- FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
+-- name: FindMonitorByKeyForUpdate :one
+SELECT * FROM monitors
+WHERE key = @key::text
 FOR UPDATE;
 
 -- name: GetMonitor :one
@@ -38,10 +45,13 @@ FOR UPDATE;
 -- name: UpdateMonitor :one
 UPDATE monitors SET
     id = @id,
+    key = sqlc.narg(key),
     name = @name,
+    description = @description,
     tags = @tags,
     method = @method,
     url = @url,
+    host = @host,
     request = @request,
     secret_names = @secret_names,
     timeout_ms = @timeout_ms,
@@ -80,7 +90,12 @@ WHERE
     AND monitors.id > @after_id
     AND (sqlc.narg(status)::text IS NULL OR monitor_states.status = sqlc.narg(status))
     AND (sqlc.narg(tag)::text IS NULL OR monitors.tags @> ARRAY[sqlc.narg(tag)::text])
-    AND (sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern))
+    AND (sqlc.narg(key)::text IS NULL OR monitors.key = sqlc.narg(key))
+    AND (sqlc.narg(host)::text IS NULL OR monitors.host = sqlc.narg(host))
+    AND (
+        sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern)
+        OR monitors.key ILIKE sqlc.narg(pattern)
+    )
 ORDER BY monitors.id
 LIMIT @page_size::integer;
 
@@ -94,7 +109,12 @@ WHERE
     AND (monitors.name, monitors.id) > (@after_name::text, @after_id::bigint)
     AND (sqlc.narg(status)::text IS NULL OR monitor_states.status = sqlc.narg(status))
     AND (sqlc.narg(tag)::text IS NULL OR monitors.tags @> ARRAY[sqlc.narg(tag)::text])
-    AND (sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern))
+    AND (sqlc.narg(key)::text IS NULL OR monitors.key = sqlc.narg(key))
+    AND (sqlc.narg(host)::text IS NULL OR monitors.host = sqlc.narg(host))
+    AND (
+        sqlc.narg(pattern)::text IS NULL OR monitors.name ILIKE sqlc.narg(pattern) OR monitors.url ILIKE sqlc.narg(pattern)
+        OR monitors.key ILIKE sqlc.narg(pattern)
+    )
 ORDER BY monitors.name, monitors.id
 LIMIT @page_size::integer;
 
