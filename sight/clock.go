@@ -81,12 +81,13 @@ func skewOf(asked, theirs, answered time.Time) time.Duration {
 func (c *Clock) tell(ctx context.Context, skew time.Duration, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
-	queries, differs := db.New(c.conn), skew.Abs() > clockTolerance
+	queries := db.New(c.conn)
 	switch {
-	case differs:
+	case skew.Abs() > clockTolerance:
 		if !c.differs {
 			c.logger.ErrorContext(ctx, "the clocks of this process and of the database differ", slog.Duration("by", skew))
 		}
+		c.differs = true // also if the answer is lost: the warning may be there
 		err := queries.RaiseWarning(ctx, db.RaiseWarningParams{
 			Kind: warningClock, Message: warningClockMessage, Process: c.process, At: at,
 		})
@@ -98,7 +99,7 @@ func (c *Clock) tell(ctx context.Context, skew time.Duration, at time.Time) erro
 		if err != nil {
 			return fmt.Errorf("withdraw the warning: %w", err)
 		}
+		c.differs = false
 	}
-	c.differs = differs
 	return nil
 }
