@@ -47,19 +47,19 @@ type scanBody struct {
 }
 
 func newScanBody(scan db.Scan) scanBody {
-	body := scanBody{
+	var remoteIP *string
+	if scan.RemoteIP != nil {
+		text := scan.RemoteIP.String()
+		remoteIP = &text
+	}
+	return scanBody{
 		Slot: scan.Slot.UTC(), Reason: scan.Reason, Outcome: scan.Outcome, Good: scan.Outcome.Good(),
 		HTTPStatus: scan.HTTPStatus, RegexpMatched: scan.RegexpMatched, Error: scan.Error,
 		BodyExcerpt: scan.BodyExcerpt, LateMS: scan.LateMS,
 		TotalMS: float64(scan.TotalUS) / 1000, DNSMS: milliseconds(scan.DNSUS), ConnectMS: milliseconds(scan.ConnectUS),
 		TLSMS: milliseconds(scan.TLSUS), WaitMS: milliseconds(scan.WaitUS), TransferMS: milliseconds(scan.TransferUS),
-		BodyBytes: scan.BodyBytes, Worker: scan.Worker, Version: scan.MonitorVersion,
+		BodyBytes: scan.BodyBytes, RemoteIP: remoteIP, Worker: scan.Worker, Version: scan.MonitorVersion,
 	}
-	if scan.RemoteIP != nil {
-		ip := scan.RemoteIP.String()
-		body.RemoteIP = &ip
-	}
-	return body
 }
 
 func milliseconds(microseconds *int) *float64 {

@@ -25,15 +25,15 @@ type warningBody struct {
 }
 
 func newWarningBody(warning db.Warning) warningBody {
-	body := warningBody{
-		Kind: warning.Kind, Message: warning.Message, OpenedAt: warning.OpenedAt.UTC(), SeenAt: warning.SeenAt.UTC(),
-		Processes: warning.Processes, OpenProcesses: warning.OpenProcesses,
-	}
+	var closedAt *time.Time
 	if warning.ClosedAt != nil {
-		closedAt := warning.ClosedAt.UTC()
-		body.ClosedAt = &closedAt
+		utc := warning.ClosedAt.UTC()
+		closedAt = &utc
 	}
-	return body
+	return warningBody{
+		Kind: warning.Kind, Message: warning.Message, OpenedAt: warning.OpenedAt.UTC(), SeenAt: warning.SeenAt.UTC(),
+		ClosedAt: closedAt, Processes: warning.Processes, OpenProcesses: warning.OpenProcesses,
+	}
 }
 
 type listWarningsOutput struct {

@@ -126,21 +126,25 @@ func (s *scanner) scanOf(monitor monitors.Monitor, slot time.Time, reason string
 		Outcome:        result.Outcome,
 		Reason:         reason,
 		Worker:         s.name,
+		RemoteIP:       unlessZero(result.RemoteIP),
+		Error:          unlessZero(result.Error),
+		BodyExcerpt:    unlessZero(result.BodyExcerpt),
+		BodyBytes:      nil,
 	}
 	if result.BodyBytes != nil {
 		bytes := int(*result.BodyBytes)
 		scan.BodyBytes = &bytes
 	}
-	if result.RemoteIP.IsValid() {
-		scan.RemoteIP = &result.RemoteIP
-	}
-	if result.Error != "" {
-		scan.Error = &result.Error
-	}
-	if result.BodyExcerpt != "" {
-		scan.BodyExcerpt = &result.BodyExcerpt
-	}
 	return scan
+}
+
+// unlessZero gives what the log holds as null if it is the zero value.
+func unlessZero[T comparable](value T) *T {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return &value
 }
 
 // lateMS gives start minus slot as far as the log holds it, some 24 days: a clock may jump.

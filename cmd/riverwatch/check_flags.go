@@ -112,16 +112,20 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) p
 	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
 		r.refuse("url", inputErr.Code, inputErr.Message)
 	}
+	first, more := "", f.regexps
+	if len(f.regexps) > 0 {
+		first, more = f.regexps[0], f.regexps[1:]
+	}
 	target := probe.Target{
-		URL: normal, Method: f.method, Timeout: f.timeout, AcceptedStatuses: f.statuses, RegexpInvert: f.regexpInvert,
-		MaxRedirects: f.maxRedirects,
+		URL: normal, Method: f.method, Timeout: f.timeout, AcceptedStatuses: f.statuses, Regexp: first,
+		RegexpInvert: f.regexpInvert, MaxRedirects: f.maxRedirects,
 		Request: probe.Request{
 			Body: f.data, UserAgent: f.userAgent, HostOverride: f.host, HTTP2: f.http2, TLSSkipVerify: f.insecure,
 			CAPEM: r.file("ca_pem", f.caFile), ClientCertPEM: r.file("client_certificate_pem", f.certFile),
 		},
 		Secrets: probe.Secrets{ClientKeyPEM: r.file("client_key_pem", f.keyFile)},
 		Expectations: probe.Expectations{
-			MaxTotalMS: r.milliseconds("max_total_ms", f.maxTotal), CertificateDays: f.certificateDays,
+			Regexps: more, MaxTotalMS: r.milliseconds("max_total_ms", f.maxTotal), CertificateDays: f.certificateDays,
 			DegradedAfterMS: r.milliseconds("degraded_after_ms", f.degradedAfter), JSON: r.jsonPaths(f.jsonPaths),
 		},
 	}
@@ -130,9 +134,6 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) p
 		if f.data != "" && probe.Uses(normal, "method") {
 			target.Method = http.MethodPost
 		}
-	}
-	if len(f.regexps) > 0 {
-		target.Regexp, target.Expectations.Regexps = f.regexps[0], f.regexps[1:]
 	}
 	target.Request.Headers, target.Secrets.Headers = splitSecret(r.named("headers", f.headers))
 	target.Expectations.HeaderRegexps = r.named("header_regexps", f.headerRegexps)
