@@ -48,16 +48,22 @@ type bulkResult struct {
 }
 
 func (a *api) createMonitors(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
-	items, inputErrors := bulkItemsOf(in.RawBody)
+	body, inputErrors := decodeStrictly[bulkItems](in.RawBody, "body")
+	if count := len(body.Monitors); len(inputErrors) == 0 && (count < 1 || count > maxBulk) {
+		inputErrors = []InputError{{
+			Location: "body.monitors", Code: "list_length",
+			Message: fmt.Sprintf("has %d monitors, and must have 1 to %d", count, maxBulk),
+		}}
+	}
 	if len(inputErrors) > 0 {
 		return nil, inputProblem(inputErrors)
 	}
 
 	out := &bulkOutput{}
-	out.Body.Data = make([]bulkResult, len(items))
+	out.Body.Data = make([]bulkResult, len(body.Monitors))
 	var valid []monitors.Monitor
 	var indexes []int
-	for i, item := range items {
+	for i, item := range body.Monitors {
 		monitor, inputErrors := a.newMonitor(item, fmt.Sprintf("body.monitors[%d]", i))
 		if len(inputErrors) > 0 {
 			out.Body.Data[i] = bulkResult{Outcome: "invalid", Errors: inputErrors}
@@ -86,18 +92,6 @@ func (a *api) createMonitors(ctx context.Context, in *bulkInput) (*bulkOutput, e
 		}
 	}
 	return out, nil
-}
-
-// bulkItemsOf checks the body around the monitors.
-func bulkItemsOf(raw []byte) ([]jsontext.Value, []InputError) {
-	body, inputErrors := decodeStrictly[bulkItems](raw, "body")
-	if count := len(body.Monitors); len(inputErrors) == 0 && (count < 1 || count > maxBulk) {
-		inputErrors = []InputError{{
-			Location: "body.monitors", Code: "list_length",
-			Message: fmt.Sprintf("has %d monitors, and must have 1 to %d", count, maxBulk),
-		}}
-	}
-	return body.Monitors, inputErrors
 }
 
 // reach fails soon if the database is away, before what may take long begins.

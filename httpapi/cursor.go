@@ -35,3 +35,24 @@ func decodeCursor(cursor string, place any) error {
 	}
 	return nil
 }
+
+// page is a part of a list.
+type page[T any] struct {
+	Data       []T     `json:"data" doc:"What is on this page, in order."`
+	NextCursor *string `json:"next_cursor" doc:"Asks for the next page; null: this is the last." example:"eyJtb25pdG9yc19ieSI6ImlkIiwiaWQiOjQyfQ"`
+}
+
+// pageOf makes a page of limit rows at most; one row more says that there is another page, whose cursor is the place of the
+// last row of this one.
+func pageOf[R, T any](rows []R, limit int, show func(R) T, place func(last R) any) (p page[T]) {
+	if len(rows) > limit {
+		rows = rows[:limit]
+		cursor := encodeCursor(place(rows[limit-1]))
+		p.NextCursor = &cursor
+	}
+	p.Data = make([]T, len(rows))
+	for i, row := range rows {
+		p.Data[i] = show(row)
+	}
+	return p
+}

@@ -73,33 +73,34 @@ func New(config Config) http.Handler {
 // addRoutes lists every route.
 func (a *api) addRoutes() {
 	const collection, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
+	ofMonitors, ofHealth := resource{"Monitors", "monitor"}, resource{tag: "Health"}
 
-	handle(a, operation(http.MethodPost, collection, "create-monitor", "Create a monitor", createMonitorDoc).
+	handle(a, ofMonitors.operation(http.MethodPost, collection, "create-monitor", "Create a monitor", createMonitorDoc).
 		accepts(a, monitorCreateSchema).created().fails(http.StatusConflict), a.createMonitor)
-	handle(a, operation(http.MethodGet, collection, "list-monitors", "List monitors", listMonitorsDoc), a.listMonitors)
-	handle(a, operation(http.MethodPost, collection+"/bulk", "create-monitors", "Create many monitors", bulkDoc).
+	handle(a, ofMonitors.operation(http.MethodGet, collection, "list-monitors", "List monitors", listMonitorsDoc), a.listMonitors)
+	handle(a, ofMonitors.operation(http.MethodPost, collection+"/bulk", "create-monitors", "Create many monitors", bulkDoc).
 		accepts(a, bulkSchema).within(longRequestTimeout), a.createMonitors)
-	handle(a, operation(http.MethodGet, monitor, "get-monitor", "Get a monitor", getMonitorDoc).
-		fails(http.StatusNotFound), a.getMonitor)
-	handle(a, operation(http.MethodPatch, monitor, "edit-monitor", "Change a monitor", editMonitorDoc).
-		accepts(a, monitorPatchSchema).fails(http.StatusNotFound, http.StatusConflict), a.editMonitor)
-	handle(a, operation(http.MethodDelete, monitor, "delete-monitor", "Delete a monitor", deleteMonitorDoc).
-		fails(http.StatusNotFound), a.deleteMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/pause", "pause-monitor", "Pause a monitor", pauseMonitorDoc).
-		fails(http.StatusNotFound), a.pauseMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/resume", "resume-monitor", "Resume a monitor", resumeMonitorDoc).
-		fails(http.StatusNotFound), a.resumeMonitor)
-	handle(a, operation(http.MethodPost, monitor+"/scan", "scan-monitor", "Scan a monitor now", scanMonitorDoc).
-		fails(http.StatusNotFound).within(longRequestTimeout), a.scanMonitor)
-	handle(a, operation(http.MethodGet, monitor+"/scans", "list-scans", "List a monitor's scans", listScansDoc).
-		fails(http.StatusNotFound), a.listScans)
-	handle(a, operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",
-		listCertificatesDoc).fails(http.StatusNotFound), a.listCertificates)
+	handle(a, ofMonitors.operation(http.MethodGet, monitor, "get-monitor", "Get a monitor", getMonitorDoc).
+		mayMiss(), a.getMonitor)
+	handle(a, ofMonitors.operation(http.MethodPatch, monitor, "edit-monitor", "Change a monitor", editMonitorDoc).
+		accepts(a, monitorPatchSchema).mayMiss().fails(http.StatusConflict), a.editMonitor)
+	handle(a, ofMonitors.operation(http.MethodDelete, monitor, "delete-monitor", "Delete a monitor", deleteMonitorDoc).
+		mayMiss(), a.deleteMonitor)
+	handle(a, ofMonitors.operation(http.MethodPost, monitor+"/pause", "pause-monitor", "Pause a monitor", pauseMonitorDoc).
+		mayMiss(), a.pauseMonitor)
+	handle(a, ofMonitors.operation(http.MethodPost, monitor+"/resume", "resume-monitor", "Resume a monitor", resumeMonitorDoc).
+		mayMiss(), a.resumeMonitor)
+	handle(a, ofMonitors.operation(http.MethodPost, monitor+"/scan", "scan-monitor", "Scan a monitor now", scanMonitorDoc).
+		mayMiss().within(longRequestTimeout), a.scanMonitor)
+	handle(a, ofMonitors.operation(http.MethodGet, monitor+"/scans", "list-scans", "List a monitor's scans", listScansDoc).
+		mayMiss(), a.listScans)
+	handle(a, ofMonitors.operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",
+		listCertificatesDoc).mayMiss(), a.listCertificates)
 
-	handle(a, operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc).about("Health"), a.listWarnings)
+	handle(a, ofHealth.operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc), a.listWarnings)
 
-	handle(a, operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc).about("Health"), a.livez)
-	handle(a, operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc).about("Health"), a.readyz)
+	handle(a, ofHealth.operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc), a.livez)
+	handle(a, ofHealth.operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc), a.readyz)
 }
 
 // mendDocument says what huma cannot know: that input is refused with 400, where it would give 422, and that an answer has
@@ -130,21 +131,25 @@ var setUpLibraries = sync.OnceFunc(func() {
 type route struct {
 	huma.Operation
 
+	of      resource
 	timeout time.Duration
 }
 
-func operation(method, path, id, summary, description string) route {
-	return route{timeout: requestTimeout, Operation: huma.Operation{
-		Method: method, Path: path, OperationID: id, Summary: summary, Description: description, Tags: []string{"Monitors"},
+// resource is what routes are about.
+type resource struct {
+	tag  string // of its part of the documentation
+	noun string // what may be missing
+}
+
+func (of resource) operation(method, path, id, summary, description string) route {
+	return route{of: of, timeout: requestTimeout, Operation: huma.Operation{
+		Method: method, Path: path, OperationID: id, Summary: summary, Description: description, Tags: []string{of.tag},
 		Errors: []int{http.StatusBadRequest, http.StatusServiceUnavailable},
 	}}
 }
 
-// about groups the operation elsewhere in the documentation.
-func (r route) about(tag string) route {
-	r.Tags = []string{tag}
-	return r
-}
+// mayMiss: what the path names may not be there.
+func (r route) mayMiss() route { return r.fails(http.StatusNotFound) }
 
 // fails says with which other statuses the operation may fail.
 func (r route) fails(statuses ...int) route {
@@ -184,7 +189,7 @@ func handle[I, O any](a *api, r route, handler func(context.Context, *I) (*O, er
 		defer cancel()
 		out, err := handler(ctx, in)
 		if err != nil {
-			return nil, a.problem(ctx, r.OperationID, err)
+			return nil, a.problem(ctx, r, err)
 		}
 		return out, nil
 	})

@@ -40,7 +40,17 @@ func decodeBody[T any](a *api, schema bodySchema, raw []byte, location string) (
 		return value, []InputError{{Location: location, Code: "json_type", Message: "must be a JSON object"}}
 	}
 	maps.DeleteFunc(members, func(_ string, member any) bool { return member == nil })
-	return value, a.validate(schema, members, location)
+
+	registry := a.huma.OpenAPI().Components.Schemas
+	path := huma.NewPathBuffer(nil, 0)
+	path.Push(location)
+	var result huma.ValidateResult
+	huma.Validate(registry, schema.in(registry), path, huma.ModeWriteToServer, members, &result)
+	properties := registry.SchemaFromRef(schema.in(registry).Ref).Properties
+	for _, err := range result.Errors {
+		inputErrors = append(inputErrors, fieldError(err, properties))
+	}
+	return value, inputErrors
 }
 
 // decodeStrictly decodes JSON without duplicate, unknown or wrongly-cased names, trailing data, invalid UTF-8, or a
@@ -53,20 +63,6 @@ func decodeStrictly[T any](raw []byte, location string) (value T, inputErrors []
 		return value, []InputError{jsonError(err, location)}
 	}
 	return value, nil
-}
-
-// validate checks the members of an object against a schema.
-func (a *api) validate(schema bodySchema, members map[string]any, location string) (inputErrors []InputError) {
-	registry := a.huma.OpenAPI().Components.Schemas
-	path := huma.NewPathBuffer(nil, 0)
-	path.Push(location)
-	var result huma.ValidateResult
-	huma.Validate(registry, schema.in(registry), path, huma.ModeWriteToServer, members, &result)
-	properties := registry.SchemaFromRef(schema.in(registry).Ref).Properties
-	for _, err := range result.Errors {
-		inputErrors = append(inputErrors, fieldError(err, properties))
-	}
-	return inputErrors
 }
 
 // checkSyntax reads one JSON value, no deeper than allowed, with nothing after it.
@@ -161,7 +157,8 @@ func fieldError(err error, properties map[string]*huma.Schema) InputError {
 		location += "." + strings.Fields(strings.TrimPrefix(message, "expected required property "))[0]
 		message = "is required"
 	case "range":
-		code = rangeCode(field)
+		// Named after its field, without the unit: timeout_ms gives timeout_range.
+		code = strings.TrimSuffix(strings.TrimSuffix(field, "_seconds"), "_ms") + "_range"
 		if s := properties[field]; s != nil && s.Minimum != nil && s.Maximum != nil {
 			message = fmt.Sprintf("must be from %.0f to %.0f", *s.Minimum, *s.Maximum)
 		}
@@ -186,9 +183,4 @@ func fieldCode(message string) string {
 		}
 	}
 	return "json_type"
-}
-
-// rangeCode names a range after its field, without the unit: timeout_ms gives timeout_range.
-func rangeCode(field string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(field, "_seconds"), "_ms") + "_range"
 }

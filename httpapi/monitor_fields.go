@@ -176,7 +176,10 @@ func value[T any](field *Optional[T], of *T, standard T) pair {
 // orNull is a field whose zero value is shown as null.
 func orNull[T comparable](field *Optional[T], of *T) pair {
 	var zero T
-	return pair{take: value(field, of, zero).take, show: func() { showOr(field, *of) }}
+	return pair{
+		take: value(field, of, zero).take,
+		show: func() { *field = Optional[T]{Given: *of != zero, Null: *of == zero, Value: *of} },
+	}
 }
 
 // pointer is a field whose value may be nil, which is null.

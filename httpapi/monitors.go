@@ -139,40 +139,7 @@ type listMonitorsInput struct {
 	Cursor string `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same sort." example:""`
 }
 
-type listMonitorsOutput struct {
-	Body struct {
-		Data       []monitorBody `json:"data" doc:"The monitors of this page."`
-		NextCursor *string       `json:"next_cursor" doc:"Asks for the next page; null: this is the last." example:"eyJvIjoiaWQiLCJpIjo0Mn0"`
-	}
-}
-
-func (a *api) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMonitorsOutput, error) {
-	var after monitorCursor
-	if err := decodeCursor(in.Cursor, &after); err != nil || in.Cursor != "" && after.Sort != in.Sort {
-		return nil, inputProblem([]InputError{badCursor})
-	}
-	rows, err := a.monitorRows(ctx, in, after)
-	if err != nil {
-		return nil, fmt.Errorf("list monitors: %w", err)
-	}
-
-	out := &listMonitorsOutput{}
-	out.Body.Data = make([]monitorBody, 0, len(rows))
-	for i, row := range rows {
-		if i == in.Limit { // the one more that was asked for
-			last := rows[i-1].Monitor
-			cursor := encodeCursor(monitorCursor{Sort: in.Sort, ID: last.ID, Name: last.Name})
-			out.Body.NextCursor = &cursor
-			break
-		}
-		body, err := a.stored(row.Monitor, row.MonitorState)
-		if err != nil {
-			return nil, err
-		}
-		out.Body.Data = append(out.Body.Data, body)
-	}
-	return out, nil
-}
+type listMonitorsOutput struct{ Body page[monitorBody] }
 
 // monitorCursor is the place of a monitor in a list.
 type monitorCursor struct {
@@ -181,25 +148,42 @@ type monitorCursor struct {
 	Name string `json:"name"`
 }
 
-func (a *api) monitorRows(
-	ctx context.Context, in *listMonitorsInput, after monitorCursor,
-) ([]db.ListMonitorsByIDRow, error) {
-	page := db.ListMonitorsByIDParams{
+func (a *api) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMonitorsOutput, error) {
+	var after monitorCursor
+	if err := decodeCursor(in.Cursor, &after); err != nil || in.Cursor != "" && after.Sort != in.Sort {
+		return nil, inputProblem([]InputError{badCursor})
+	}
+	queries, byID := db.New(a.Pool), db.ListMonitorsByIDParams{
 		AfterID: after.ID, Status: optional(in.Status), Tag: optional(in.Tag), Key: optional(in.Key),
 		Host: optional(strings.ToLower(in.Host)), Pattern: optional(containing(in.Query)), PageSize: in.Limit + 1,
 	}
+	var rows []db.ListMonitorsByIDRow
+	var err error
 	if in.Sort == "id" {
-		return db.New(a.Pool).ListMonitorsByID(ctx, page)
+		rows, err = queries.ListMonitorsByID(ctx, byID)
+	} else {
+		var byName []db.ListMonitorsByNameRow
+		byName, err = queries.ListMonitorsByName(ctx, db.ListMonitorsByNameParams{
+			AfterName: after.Name, AfterID: byID.AfterID, Status: byID.Status, Tag: byID.Tag, Key: byID.Key, Host: byID.Host,
+			Pattern: byID.Pattern, PageSize: byID.PageSize,
+		})
+		for _, row := range byName {
+			rows = append(rows, db.ListMonitorsByIDRow(row))
+		}
 	}
-	byName, err := db.New(a.Pool).ListMonitorsByName(ctx, db.ListMonitorsByNameParams{
-		AfterName: after.Name, AfterID: page.AfterID, Status: page.Status, Tag: page.Tag, Key: page.Key, Host: page.Host,
-		Pattern: page.Pattern, PageSize: page.PageSize,
-	})
-	rows := make([]db.ListMonitorsByIDRow, len(byName))
-	for i, row := range byName {
-		rows[i] = db.ListMonitorsByIDRow(row)
+	if err != nil {
+		return nil, fmt.Errorf("list monitors: %w", err)
 	}
-	return rows, err
+
+	bodies := make([]monitorBody, len(rows))
+	for i, row := range rows {
+		if bodies[i], err = a.stored(row.Monitor, row.MonitorState); err != nil {
+			return nil, err
+		}
+	}
+	return &listMonitorsOutput{Body: pageOf(bodies, in.Limit, func(b monitorBody) monitorBody { return b }, func(last monitorBody) any {
+		return monitorCursor{Sort: in.Sort, ID: last.ID, Name: last.Name.Value}
+	})}, nil
 }
 
 func optional(text string) *string {

@@ -42,9 +42,3 @@ func (Optional[T]) Schema(registry huma.Registry) *huma.Schema {
 
 // show makes the field hold a value.
 func (o *Optional[T]) show(value T) { *o = Optional[T]{Given: true, Value: value} }
-
-// showOr makes the field hold a value, or null for the zero one.
-func showOr[T comparable](o *Optional[T], value T) {
-	var zero T
-	*o = Optional[T]{Given: value != zero, Null: value == zero, Value: value}
-}

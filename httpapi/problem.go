@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -82,7 +83,7 @@ func schemaOutdated(detail string) *Problem {
 }
 
 // problem turns the error of a handler into what its caller may know, and logs the rest. It alone logs errors.
-func (a *api) problem(ctx context.Context, operation string, err error) *Problem {
+func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 	var problem *Problem
 	var conflict *monitors.ConflictError
 	switch {
@@ -90,10 +91,10 @@ func (a *api) problem(ctx context.Context, operation string, err error) *Problem
 		return problem
 	case errors.As(err, &conflict):
 		return conflictProblem(conflict)
-	case errors.Is(err, pgx.ErrNoRows):
-		return problemOf(http.StatusNotFound, "not_found", "There is no such monitor.")
+	case errors.Is(err, pgx.ErrNoRows) && slices.Contains(r.Errors, http.StatusNotFound):
+		return problemOf(http.StatusNotFound, "not_found", "There is no such "+r.of.noun+".")
 	case db.TroubleOf(err) == db.TroubleAway, db.TroubleOf(err) == db.TroubleRetry:
-		a.Logger.WarnContext(ctx, "request refused: the database is away", slog.String("operation", operation),
+		a.Logger.WarnContext(ctx, "request refused: the database is away", slog.String("operation", r.OperationID),
 			slog.Any("error", err))
 		return unavailable()
 	case errors.Is(err, db.ErrEarlierBuild):
@@ -103,7 +104,7 @@ func (a *api) problem(ctx context.Context, operation string, err error) *Problem
 	case errors.Is(err, context.Canceled): // the client left: nobody reads the answer
 		return unavailable()
 	default:
-		a.Logger.ErrorContext(ctx, "request failed", slog.String("operation", operation), slog.Any("error", err))
+		a.Logger.ErrorContext(ctx, "request failed", slog.String("operation", r.OperationID), slog.Any("error", err))
 		return internalError()
 	}
 }

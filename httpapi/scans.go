@@ -11,6 +11,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 const (
@@ -78,12 +79,7 @@ type listScansInput struct {
 	Cursor string    `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same from and to." example:""`
 }
 
-type listScansOutput struct {
-	Body struct {
-		Data       []scanBody `json:"data" doc:"The scans of this page, newest first."`
-		NextCursor *string    `json:"next_cursor" doc:"Asks for the next page; null: this is the last." example:"eyJzY2Fuc19iZWZvcmUiOiIyMDI2LTExLTI0VDEwOjAwOjAwWiJ9"`
-	}
-}
+type listScansOutput struct{ Body page[scanBody] }
 
 // scanCursor is the place of a scan in a list. It keeps the range's end, so that pages fit together when it was now.
 type scanCursor struct {
@@ -104,17 +100,9 @@ func (a *api) listScans(ctx context.Context, in *listScansInput) (*listScansOutp
 		return nil, err
 	}
 
-	out := &listScansOutput{}
-	out.Body.Data = make([]scanBody, 0, len(scans))
-	for i, scan := range scans {
-		if i == in.Limit { // the one more that was asked for
-			cursor := encodeCursor(scanCursor{Before: scans[i-1].Slot.UTC(), From: since})
-			out.Body.NextCursor = &cursor
-			break
-		}
-		out.Body.Data = append(out.Body.Data, newScanBody(scan))
-	}
-	return out, nil
+	return &listScansOutput{Body: pageOf(scans, in.Limit, newScanBody, func(last db.Scan) any {
+		return scanCursor{Before: last.Slot.UTC(), From: since}
+	})}, nil
 }
 
 // scanRange gives the range of slots that a page is taken from.
@@ -179,9 +167,17 @@ func (a *api) scanMonitor(ctx context.Context, in *monitorInput) (*scanMonitorOu
 
 	// A second more than the timeout: for a worker to find the job, and for the result to be written.
 	patience := min(time.Duration(monitor.TimeoutMS)*time.Millisecond+time.Second, longRequestTimeout-requestTimeout)
-	scan, err := a.awaitScan(ctx, in.ID, slot, patience)
-	if err != nil {
-		return nil, err
+	var scan *db.Scan
+	for until := time.Now().Add(patience); scan == nil && time.Now().Before(until); {
+		row, err := db.New(a.Pool).GetScan(ctx, db.GetScanParams{Slot: slot, MonitorID: in.ID})
+		switch {
+		case err == nil:
+			scan = &row
+		case !errors.Is(err, pgx.ErrNoRows):
+			return nil, fmt.Errorf("get scan of monitor %d: %w", in.ID, err)
+		case !wait.For(ctx, waitTick):
+			return nil, fmt.Errorf("wait for the scan of monitor %d: %w", in.ID, ctx.Err())
+		}
 	}
 	out := &scanMonitorOutput{Status: http.StatusAccepted, Location: monitorPath(in.ID) + "/scans"}
 	out.Body.Slot = slot
@@ -190,28 +186,4 @@ func (a *api) scanMonitor(ctx context.Context, in *monitorInput) (*scanMonitorOu
 		out.Status, out.Location, out.Body.Scan = http.StatusOK, "", &body
 	}
 	return out, nil
-}
-
-// awaitScan looks for a scan until it is there or patience ends, when it gives nil.
-func (a *api) awaitScan(ctx context.Context, id int64, slot time.Time, patience time.Duration) (*db.Scan, error) {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	ticker := time.NewTicker(waitTick)
-	defer ticker.Stop()
-	for {
-		scan, err := db.New(a.Pool).GetScan(ctx, db.GetScanParams{Slot: slot, MonitorID: id})
-		switch {
-		case err == nil:
-			return &scan, nil
-		case !errors.Is(err, pgx.ErrNoRows):
-			return nil, fmt.Errorf("get scan of monitor %d: %w", id, err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the scan of monitor %d: %w", id, ctx.Err())
-		case <-deadline.C:
-			return nil, nil //nolint:nilnil // no scan and no error: it has not ended
-		case <-ticker.C:
-		}
-	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"riverwatch/db"
-	"riverwatch/probe"
 	"riverwatch/queue"
 	"riverwatch/record"
 	"riverwatch/uptime"
@@ -133,21 +132,15 @@ func (c *change) put(ctx context.Context, given Monitor, update bool) (Creation,
 	if row.DeletedAt != nil {
 		creation.Result = Created
 	}
-	wanted := current // what the database knows of it, and nobody gives, it keeps
-	wanted.take(given)
+	// What people set is as it was given; what the database knows besides stays.
+	wanted := given
+	wanted.ID, wanted.PhaseMS, wanted.Version, wanted.CreatedAt, wanted.UpdatedAt =
+		row.ID, row.PhaseMS, row.Version, row.CreatedAt, row.UpdatedAt
+	if given.PausedAt != nil && row.PausedAt != nil {
+		wanted.PausedAt = row.PausedAt
+	}
 	creation.Monitor, creation.State, err = c.edit(ctx, current, wanted)
 	return creation, err
-}
-
-// take makes all that people set of a monitor what it is of another one.
-func (m *Monitor) take(given Monitor) {
-	row := m.Monitor
-	*m = given
-	m.ID, m.PhaseMS, m.Version, m.CreatedAt, m.UpdatedAt, m.DeletedAt =
-		row.ID, row.PhaseMS, row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt
-	if given.PausedAt != nil && row.PausedAt != nil {
-		m.PausedAt = row.PausedAt
-	}
 }
 
 // lock gives a monitor, and keeps others from changing it. Error: pgx.ErrNoRows.
@@ -239,21 +232,4 @@ func (c *change) restart(ctx context.Context, current, edited Monitor, before up
 		err = c.askForFirstScans(ctx, []db.Monitor{edited.Monitor}, true)
 	}
 	return after, err
-}
-
-// remove deletes a monitor that is locked.
-func (c *change) remove(ctx context.Context, m Monitor) error {
-	before, err := c.state(ctx, m)
-	if err != nil {
-		return err
-	}
-	if err := c.withdraw(ctx, m.ID); err != nil {
-		return err
-	}
-	names := m.SecretNames
-	m.DeletedAt, m.Secrets = &c.at, probe.Secrets{}
-	if err := c.write(ctx, &m, names); err != nil {
-		return err
-	}
-	return record.Apply(ctx, c.tx, []record.Transition{{Monitor: m.Monitor, Before: before}})
 }

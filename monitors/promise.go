@@ -23,8 +23,13 @@ func (c *change) promise(ctx context.Context, monitors ...db.Monitor) error {
 		return nil
 	}
 	schedules := distinctSchedules(monitors)
-	if err := c.lockRounds(ctx, schedules); err != nil {
-		return err
+	var rounds db.LockRoundsParams
+	for _, schedule := range schedules {
+		rounds.IntervalsSeconds = append(rounds.IntervalsSeconds, schedule.Interval)
+		rounds.PhasesMS = append(rounds.PhasesMS, schedule.PhaseMS)
+	}
+	if err := c.queries.LockRounds(ctx, rounds); err != nil {
+		return fmt.Errorf("lock rounds: %w", err)
 	}
 	firstSlots, err := c.insertFirstRounds(ctx, schedules)
 	if err != nil {
@@ -54,18 +59,6 @@ func distinctSchedules(monitors []db.Monitor) []uptime.Schedule {
 		return cmp.Or(cmp.Compare(a.Interval, b.Interval), cmp.Compare(a.PhaseMS, b.PhaseMS))
 	})
 	return slices.Compact(schedules)
-}
-
-func (c *change) lockRounds(ctx context.Context, schedules []uptime.Schedule) error {
-	var params db.LockRoundsParams
-	for _, schedule := range schedules {
-		params.IntervalsSeconds = append(params.IntervalsSeconds, schedule.Interval)
-		params.PhasesMS = append(params.PhasesMS, schedule.PhaseMS)
-	}
-	if err := c.queries.LockRounds(ctx, params); err != nil {
-		return fmt.Errorf("lock rounds: %w", err)
-	}
-	return nil
 }
 
 // insertFirstRounds inserts the round of the next slot of each schedule, and gives the slot from which on a monitor of

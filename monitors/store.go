@@ -12,7 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"riverwatch/db"
+	"riverwatch/probe"
 	"riverwatch/queue"
+	"riverwatch/record"
 	"riverwatch/uptime"
 )
 
@@ -124,11 +126,23 @@ func find(ctx context.Context, queries *db.Queries, m Monitor) (there db.Monitor
 // Delete deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.
 func (s *Store) Delete(ctx context.Context, id int64) error {
 	return s.change(ctx, func(c *change) error {
-		current, err := c.lock(ctx, id)
+		monitor, err := c.lock(ctx, id)
 		if err != nil {
 			return err
 		}
-		return c.remove(ctx, current)
+		before, err := c.state(ctx, monitor)
+		if err != nil {
+			return err
+		}
+		if err := c.withdraw(ctx, id); err != nil {
+			return err
+		}
+		names := monitor.SecretNames
+		monitor.DeletedAt, monitor.Secrets = &c.at, probe.Secrets{}
+		if err := c.write(ctx, &monitor, names); err != nil {
+			return err
+		}
+		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: monitor.Monitor, Before: before}})
 	})
 }
 
