@@ -47,7 +47,7 @@ func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitors
 const findMonitorByKeyForUpdate = `-- name: FindMonitorByKeyForUpdate :one
 SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE key = $1::text
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 // FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
@@ -88,7 +88,7 @@ func (q *Queries) FindMonitorByKeyForUpdate(ctx context.Context, key string) (Mo
 const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
 SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE key IS NULL AND method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
 type FindMonitorForUpdateParams struct {
@@ -174,9 +174,10 @@ func (q *Queries) GetMonitor(ctx context.Context, id int64) (Monitor, error) {
 const getMonitorForUpdate = `-- name: GetMonitorForUpdate :one
 SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
-FOR UPDATE
+FOR NO KEY UPDATE
 `
 
+// GetMonitorForUpdate locks the monitor, but not its key, which nobody changes: the recorder may insert rows that refer to it.
 func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, error) {
 	row := q.db.QueryRow(ctx, getMonitorForUpdate, id)
 	var i Monitor

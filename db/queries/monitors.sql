@@ -23,22 +23,23 @@ RETURNING *;
 -- name: FindMonitorForUpdate :one
 SELECT * FROM monitors
 WHERE key IS NULL AND method = @method AND url = @url AND regexp IS NOT DISTINCT FROM sqlc.narg(regexp)
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
 -- name: FindMonitorByKeyForUpdate :one
 SELECT * FROM monitors
 WHERE key = @key::text
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- name: GetMonitor :one
 SELECT * FROM monitors
 WHERE id = @id AND deleted_at IS NULL;
 
+-- GetMonitorForUpdate locks the monitor, but not its key, which nobody changes: the recorder may insert rows that refer to it.
 -- name: GetMonitorForUpdate :one
 SELECT * FROM monitors
 WHERE id = @id AND deleted_at IS NULL
-FOR UPDATE;
+FOR NO KEY UPDATE;
 
 -- UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
 -- itself.
