@@ -60,59 +60,10 @@ func (h *hop) enter(next stage) {
 	h.stage = next
 }
 
-func (h *hop) waitingFor() stage {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.stage
-}
-
 func (h *hop) mark(moment *time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	*moment = time.Now()
-}
-
-func (h *hop) startDNS() {
-	h.enter(inDNS)
-	h.mark(&h.dnsStart)
-}
-
-func (h *hop) endDNS(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err == nil {
-		h.stage = inConnect
-		h.dns = since(h.dnsStart)
-	}
-}
-
-// connected ends the phase of connecting, which began with the dial, or with the end of DNS if there was any.
-func (h *hop) connected(dialed time.Time, remote net.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.connect = since(dialed)
-	if h.dns != nil {
-		*h.connect -= h.dnsStart.Sub(dialed) + *h.dns
-	}
-	switch remote := remote.(type) {
-	case *net.TCPAddr:
-		h.remote = remote.AddrPort().Addr().Unmap()
-	case *net.UDPAddr: // nothing was sent yet
-		h.connect, h.remote = nil, remote.AddrPort().Addr().Unmap()
-	}
-}
-
-func (h *hop) secured(start time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.secure = since(start)
-}
-
-// showed keeps the certificate that the target showed, trusted or not.
-func (h *hop) showed(certificate *x509.Certificate) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.certificate = certificate
 }
 
 func (h *hop) received() {
@@ -125,22 +76,17 @@ func (h *hop) received() {
 func (h *hop) record(result *Result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.secure, h.wait(), h.transfer
+	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.secure, nil, h.transfer
+	if !h.firstByteAt.IsZero() {
+		// The answer may overtake the news that the request is written: then it is waited for from when we began to write,
+		// which takes microseconds.
+		written := h.requested
+		if written.IsZero() || written.After(h.firstByteAt) {
+			written = h.sent
+		}
+		result.Wait = new(h.firstByteAt.Sub(written))
+	}
 	result.RemoteIP, result.Certificate = h.remote, h.certificate
-}
-
-// wait is from request written to first byte of the answer. The answer may overtake the news that the request is
-// written: then it counts from when we began to write, which takes microseconds.
-func (h *hop) wait() *time.Duration {
-	if h.firstByteAt.IsZero() {
-		return nil
-	}
-	written := h.requested
-	if written.IsZero() || written.After(h.firstByteAt) {
-		written = h.sent
-	}
-	wait := h.firstByteAt.Sub(written)
-	return &wait
 }
 
 func since(start time.Time) *time.Duration {

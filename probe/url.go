@@ -92,14 +92,6 @@ func normalForm(u *url.URL, policy egress.Policy) (string, error) {
 	return u.Scheme + "://" + joinHostPort(host, port, s.port) + rest, nil
 }
 
-// normalHTTP is normalForm of a URL that a redirect may lead to.
-func normalHTTP(u *url.URL, policy egress.Policy) (string, error) {
-	if s, _ := schemeNamed(u.Scheme); s.protocol != (httpProtocol{}) {
-		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
-	}
-	return normalForm(u, policy)
-}
-
 // pathAndQuery gives the normal form of what follows the host in a URL of the web.
 func pathAndQuery(u *url.URL) string {
 	rest := normalPath(u)

@@ -63,7 +63,9 @@ func timeout(waiting stage) verdict {
 
 // connectVerdict says what an error means before the request is sent.
 func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
-	waiting := h.waitingFor()
+	h.mu.Lock()
+	waiting := h.stage
+	h.mu.Unlock()
 	if v, yes := ended(ctx, waiting); yes {
 		return v
 	}
