@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 
 	"riverwatch/uptime"
@@ -26,7 +28,14 @@ func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) ve
 	if v.outcome != "" {
 		return v
 	}
-	a.expectStatus(answer.StatusCode)
+	accepted := "200-299"
+	if len(a.target.AcceptedStatuses) > 0 {
+		accepted = strings.Join(a.target.AcceptedStatuses, ", ")
+	}
+	a.expect(uptime.StatusMismatch, Expected{
+		Name: "status", Want: accepted, Found: strconv.Itoa(answer.StatusCode),
+		Met: accepts(a.target.AcceptedStatuses, answer.StatusCode),
+	})
 	a.expectHeaders(ctx, answer.Header)
 	if answer.Request.Method != http.MethodHead {
 		a.expectText(ctx, body.Bytes())
