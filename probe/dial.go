@@ -3,13 +3,9 @@ package probe
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http/httptrace"
-	"net/url"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -72,40 +68,4 @@ func (h *hop) open(ctx context.Context, address string) (net.Conn, error) {
 	}
 	h.secure, h.certificate = since(start), conn.ConnectionState().PeerCertificates[0]
 	return conn, nil
-}
-
-// tlsConfig says how to make the handshake with the host of a URL.
-func (a *attempt) tlsConfig(to *url.URL, s scheme, elsewhere bool) *tls.Config {
-	request := a.target.Request
-	config := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		ServerName:         to.Hostname(),
-		NextProtos:         s.alpn,
-		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
-	}
-	if request.HTTP2 && s.uses("http2") {
-		config.NextProtos = slices.Concat([]string{"h2"}, s.alpn)
-	}
-	if !elsewhere && request.HostOverride != "" {
-		host, _, err := net.SplitHostPort(request.HostOverride)
-		if err != nil { // it has no port
-			host = strings.Trim(request.HostOverride, "[]")
-		}
-		config.ServerName = host
-	}
-	if request.CAPEM != "" {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		roots.AppendCertsFromPEM([]byte(request.CAPEM))
-		config.RootCAs = roots
-	}
-	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
-		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
-		if err == nil { // Target.Check has seen to it
-			config.Certificates = []tls.Certificate{certificate}
-		}
-	}
-	return config
 }

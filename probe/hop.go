@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -38,7 +40,8 @@ type hop struct {
 	dnsStart, sent, requested, firstByteAt time.Time
 }
 
-// newHop prepares a connection to the host of a URL. elsewhere: it is not the one that the target's owner named.
+// newHop prepares a connection to the host of a URL, and its TLS handshake. elsewhere: it is not the one that the target's
+// owner named.
 func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 	h := &hop{dialer: a.dialer.DialContext}
 	if version := a.target.Request.IPVersion; version != 0 {
@@ -48,8 +51,40 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 	if s.nameserver {
 		h.dialer = a.dialer.DialDNS
 	}
-	if s.tls {
-		h.tls = a.tlsConfig(to, s, elsewhere)
+	if !s.tls {
+		return h
+	}
+
+	request := a.target.Request
+	h.tls = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         to.Hostname(),
+		NextProtos:         s.alpn,
+		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
+	}
+	if request.HTTP2 && s.uses("http2") {
+		h.tls.NextProtos = slices.Concat([]string{"h2"}, s.alpn)
+	}
+	if !elsewhere && request.HostOverride != "" {
+		host, _, err := net.SplitHostPort(request.HostOverride)
+		if err != nil { // it has no port
+			host = strings.Trim(request.HostOverride, "[]")
+		}
+		h.tls.ServerName = host
+	}
+	if request.CAPEM != "" {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM([]byte(request.CAPEM))
+		h.tls.RootCAs = roots
+	}
+	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
+		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
+		if err == nil { // Target.Check has seen to it
+			h.tls.Certificates = []tls.Certificate{certificate}
+		}
 	}
 	return h
 }
