@@ -22,12 +22,29 @@ func (d *Dialer) DialPing(ctx context.Context, network, host string) (net.Conn, 
 		return nil, err
 	}
 	err = ErrRefused
+	var to netip.Addr
 	for _, addr := range addresses {
 		if err = d.Policy.CheckAddr(addr); err == nil {
-			return d.pingSocket(addr.Unmap())
+			to = addr.Unmap()
+			break
 		}
 	}
-	return nil, err
+	if err != nil {
+		return nil, err
+	}
+
+	if err := d.count(); err != nil {
+		return nil, err
+	}
+	socket, from := "udp4", "0.0.0.0"
+	if to.Is6() {
+		socket, from = "udp6", "::"
+	}
+	conn, err := icmp.ListenPacket(socket, from)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoPingSocket, err)
+	}
+	return &pingConn{conn, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, noPort))}, nil
 }
 
 func (d *Dialer) lookup(ctx context.Context, network, host string) ([]netip.Addr, error) {
@@ -40,21 +57,6 @@ func (d *Dialer) lookup(ctx context.Context, network, host string) ([]netip.Addr
 		return nil, heard.explain(err)
 	}
 	return addresses, nil
-}
-
-func (d *Dialer) pingSocket(to netip.Addr) (net.Conn, error) {
-	if err := d.count(); err != nil {
-		return nil, err
-	}
-	network, from := "udp4", "0.0.0.0"
-	if to.Is6() {
-		network, from = "udp6", "::"
-	}
-	conn, err := icmp.ListenPacket(network, from)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoPingSocket, err)
-	}
-	return &pingConn{conn, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, noPort))}, nil
 }
 
 // A pingConn is a ping socket that sends to one address. The kernel hands it only the replies to its own identifier.

@@ -112,7 +112,8 @@ func (p Policy) refusal(addr netip.AddrPort) string {
 	case p.onFloor(addr):
 		return "is on the floor"
 	case nat64.Contains(addr.Addr()), within(p.NAT64, addr.Addr()):
-		return p.refusal(embeddedIPv4(addr))
+		bytes := addr.Addr().As16() // a gateway connects to the IPv4 address in the last four
+		return p.refusal(netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[12:])), addr.Port()))
 	case !p.allows(addr) && !public(addr.Addr()):
 		return "is not on the public Internet, nor on the allow-list"
 	}
@@ -127,7 +128,8 @@ func (p Policy) allows(addr netip.AddrPort) bool {
 
 // PermitsPort reports whether a port may be connected to, at an address that may be.
 func (p Policy) PermitsPort(port uint16) bool {
-	return !badPort(port) || port != 0 && slices.Contains(p.AllowPorts, port)
+	_, bad := slices.BinarySearch(badPorts, port)
+	return port != 0 && (!bad || slices.Contains(p.AllowPorts, port))
 }
 
 // PermitsDNSPort is PermitsPort for a DNS server.
@@ -142,28 +144,16 @@ func (p Policy) onFloor(addr netip.AddrPort) bool {
 	})
 }
 
-// embeddedIPv4 gives the IPv4 address that a NAT64 gateway connects to.
-func embeddedIPv4(addr netip.AddrPort) netip.AddrPort {
-	bytes := addr.Addr().As16()
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[12:])), addr.Port())
-}
-
 func public(addr netip.Addr) bool {
-	if addr.Is6() && (!globalIPv6.Contains(addr) || isatap(addr)) {
-		return false
+	if addr.Is6() {
+		bytes := addr.As16()
+		// ISATAP (RFC 5214) leads to the IPv4 address in the last 32 bits.
+		isatap := bytes[8]&^0x02 == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe
+		if isatap || !globalIPv6.Contains(addr) {
+			return false
+		}
 	}
 	return !within(special, addr)
-}
-
-// isatap reports whether an address leads, by ISATAP (RFC 5214), to the IPv4 address in its last 32 bits.
-func isatap(addr netip.Addr) bool {
-	bytes := addr.As16()
-	return bytes[8]&^0x02 == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe
-}
-
-func badPort(port uint16) bool {
-	_, bad := slices.BinarySearch(badPorts, port)
-	return bad || port == 0
 }
 
 func within(prefixes []netip.Prefix, addr netip.Addr) bool {

@@ -39,8 +39,7 @@ func (a *attempt) run(ctx context.Context) verdict {
 	v := scheme.protocol.ask(ctx, a, target)
 	if v.outcome.Good() {
 		a.expectCertificate()
-		a.expectInTime()
-		v = a.slow(a.met(v))
+		v = a.expectInTime(v)
 	}
 	return a.starved(v)
 }

@@ -45,8 +45,7 @@ func (t Target) Check() []FieldError {
 	c := checker{Target: t}
 	c.scheme, _ = schemeOf(cmp.Or(t.URL, "https://"))
 	for _, check := range []func(){
-		c.checkTexts, c.checkUse, c.checkBasics, c.checkHeaders, c.checkAuth, c.checkConnection, c.checkTLS, c.checkRegexps,
-		c.checkBodyless, c.checkHeaderRegexps, c.checkJSON, c.checkTimes,
+		c.checkTexts, c.checkUse, c.checkBasics, c.checkHeaders, c.checkConnection, c.checkRegexps, c.checkJSON, c.checkTimes,
 	} {
 		check()
 	}
@@ -75,53 +74,33 @@ func (c *checker) checkTexts() {
 		"ca_pem": r.CAPEM, "client_certificate_pem": r.ClientCertPEM, "basic_password": s.BasicPassword,
 		"bearer_token": s.BearerToken, "client_key_pem": s.ClientKeyPEM,
 	} {
-		c.refuse(field, checkText(text, maxBytesOf(field)))
+		most := maxTextBytes
+		switch {
+		case field == "body":
+			most = maxRequestBytes
+		case field == "bearer_token":
+			most = maxHeaderValueBytes
+		case strings.HasSuffix(field, "_pem"):
+			most = maxPEMBytes
+		}
+		switch {
+		case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+			c.refuse(field, inputError("string_invalid", "must be UTF-8 without NUL"))
+		case len(text) > most:
+			c.refuse(field, inputError("string_too_long", "has %d bytes, and may have %d", len(text), most))
+		}
 	}
 	slices.SortFunc(c.errors, func(a, b FieldError) int { return cmp.Compare(a.Field, b.Field) })
 }
 
-func checkText(text string, most int) error {
-	switch {
-	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
-		return inputError("string_invalid", "must be UTF-8 without NUL")
-	case len(text) > most:
-		return inputError("string_too_long", "has %d bytes, and may have %d", len(text), most)
-	}
-	return nil
-}
-
-func maxBytesOf(field string) int {
-	switch {
-	case field == "body":
-		return maxRequestBytes
-	case field == "bearer_token":
-		return maxHeaderValueBytes
-	case strings.HasSuffix(field, "_pem"):
-		return maxPEMBytes
-	}
-	return maxTextBytes
-}
-
 // checkUse refuses what the scheme of the URL has no use for, lest somebody trust in it.
 func (c *checker) checkUse() {
-	for _, field := range c.special() {
-		if field.set && !c.scheme.uses(field.name) {
-			where := schemesWhere(func(s scheme) bool { return s.uses(field.name) })
-			c.refuse(field.name, inputError("field_not_for_scheme", "is for %s alone", enumerate(where, "and")))
-		}
-	}
-}
-
-// A specialField is one that not every scheme has a use for.
-type specialField struct {
-	name string
-	set  bool
-}
-
-func (c *checker) special() []specialField {
 	r, s, e := c.Request, c.Secrets, c.Expectations
 	plain := len(c.AcceptedStatuses) == 0 || slices.Equal(c.AcceptedStatuses, []string{"200-299"})
-	return []specialField{
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{ // those that not every scheme has a use for
 		{"method", c.Method != "" && c.Method != http.MethodGet},
 		{"body", r.Body != ""},
 		{"headers", len(r.Headers)+len(s.Headers) > 0},
@@ -140,6 +119,11 @@ func (c *checker) special() []specialField {
 		{"header_regexps", len(e.HeaderRegexps) > 0},
 		{"json", len(e.JSON) > 0},
 		{"certificate_days", e.CertificateDays > 0},
+	} {
+		if field.set && !c.scheme.uses(field.name) {
+			where := schemesWhere(func(s scheme) bool { return s.uses(field.name) })
+			c.refuse(field.name, inputError("field_not_for_scheme", "is for %s alone", enumerate(where, "and")))
+		}
 	}
 }
 
@@ -159,12 +143,14 @@ func (c *checker) checkBasics() {
 	}
 }
 
+// checkHeaders checks the headers, and what is sent in a header of its own.
 func (c *checker) checkHeaders() {
-	if len(c.Request.Headers)+len(c.Secrets.Headers) > maxHeaders {
+	r, s := c.Request, c.Secrets
+	if len(r.Headers)+len(s.Headers) > maxHeaders {
 		c.refuse("headers", inputError("list_length", "must be at most %d headers", maxHeaders))
 	}
 	seen := map[string]bool{}
-	for _, headers := range []map[string]string{c.Request.Headers, c.Secrets.Headers} {
+	for _, headers := range []map[string]string{r.Headers, s.Headers} {
 		for _, name := range slices.Sorted(maps.Keys(headers)) {
 			c.refuse("headers."+name, CheckHeader(name, headers[name]))
 			key := http.CanonicalHeaderKey(name)
@@ -174,23 +160,20 @@ func (c *checker) checkHeaders() {
 			seen[key] = true
 		}
 	}
-}
 
-func (c *checker) checkAuth() {
-	r, s := c.Request, c.Secrets
-	basic, bearer := c.hasBasicAuth(), s.BearerToken != ""
+	basic, bearer, header := c.hasBasicAuth(), s.BearerToken != "", seen["Authorization"]
 	conflict := inputError("auth_conflict",
 		"only one of basic_username, bearer_token and the header Authorization may be set")
 	switch {
-	case bearer && (basic || c.hasHeader("Authorization")):
+	case bearer && (basic || header):
 		c.refuse("bearer_token", conflict)
-	case basic && c.hasHeader("Authorization"):
+	case basic && header:
 		c.refuse("basic_username", conflict)
 	}
 	if strings.Contains(r.BasicUsername, ":") {
 		c.refuse("basic_username", inputError("string_invalid", "must not hold a colon"))
 	}
-	if s.BearerToken != "" {
+	if bearer {
 		c.refuse("bearer_token", CheckHeader("Authorization", "Bearer "+s.BearerToken))
 	}
 	if r.UserAgent != "" {
@@ -198,74 +181,59 @@ func (c *checker) checkAuth() {
 	}
 }
 
-func (c *checker) hasHeader(name string) bool {
-	for _, headers := range []map[string]string{c.Request.Headers, c.Secrets.Headers} {
-		for other := range headers {
-			if strings.EqualFold(name, other) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
+// checkConnection checks which host is asked for, over which version of IP, and who is trusted.
 func (c *checker) checkConnection() {
-	if override := c.Request.HostOverride; override != "" {
+	r := c.Request
+	if override := r.HostOverride; override != "" {
 		parsed, err := url.Parse("http://" + override)
-		if err != nil || parsed.Host != override || !isNormalHost(parsed) {
+		normal := err == nil && parsed.Host == override
+		if normal {
+			host, hostErr := normalHost(parsed)
+			_, portErr := normalPort(parsed, scheme{port: 80}) // one that need not be there
+			normal = hostErr == nil && portErr == nil && host == parsed.Hostname()
+		}
+		if !normal {
 			c.refuse("host_override", inputError("host_override_invalid",
 				"must be a host name in lower case, or an address, with a port or without"))
 		}
 	}
-	version := c.Request.IPVersion
-	if version != 0 && version != 4 && version != 6 {
+
+	switch version := r.IPVersion; version {
+	case 0:
+	case 4, 6:
+		if parsed, err := url.Parse(c.URL); err == nil {
+			addr, err := netip.ParseAddr(parsed.Hostname())
+			if err == nil && addr.Is4() != (version == 4) {
+				c.refuse("ip_version", inputError("ip_version_conflict", "the URL's address is of the other version"))
+			}
+		}
+	default:
 		c.refuse("ip_version", inputError("value_unknown", "must be 4 or 6"))
-		return
 	}
-	parsed, err := url.Parse(c.URL)
-	if err != nil || version == 0 {
-		return
-	}
-	if addr, err := netip.ParseAddr(parsed.Hostname()); err == nil && addr.Is4() != (version == 4) {
-		c.refuse("ip_version", inputError("ip_version_conflict", "the URL's address is of the other version"))
-	}
-}
 
-func isNormalHost(u *url.URL) bool {
-	host, hostErr := normalHost(u)
-	_, portErr := normalPort(u, scheme{port: 80}) // one that need not be there
-	return hostErr == nil && portErr == nil && host == u.Hostname()
-}
-
-func (c *checker) checkTLS() {
-	r := c.Request
 	if r.CAPEM != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(r.CAPEM)) {
 		c.refuse("ca_pem", inputError("pem_invalid", "must hold a certificate in PEM"))
 	}
-	if r.ClientCertPEM+c.Secrets.ClientKeyPEM == "" {
-		return
-	}
-	if _, err := tls.X509KeyPair([]byte(r.ClientCertPEM), []byte(c.Secrets.ClientKeyPEM)); err != nil {
-		c.refuse("client_certificate_pem", inputError("pem_invalid",
-			"client_certificate_pem and client_key_pem must be a certificate and its key in PEM"))
+	if r.ClientCertPEM+c.Secrets.ClientKeyPEM != "" {
+		if _, err := tls.X509KeyPair([]byte(r.ClientCertPEM), []byte(c.Secrets.ClientKeyPEM)); err != nil {
+			c.refuse("client_certificate_pem", inputError("pem_invalid",
+				"client_certificate_pem and client_key_pem must be a certificate and its key in PEM"))
+		}
 	}
 }
 
+// checkRegexps checks all regexps, and that there is a body to look at.
 func (c *checker) checkRegexps() {
+	e := c.Expectations
 	if c.Regexp != "" {
 		c.refuse("regexp", CheckRegexp(c.Regexp))
 	}
-	if len(c.Expectations.Regexps) > maxRegexps {
+	if len(e.Regexps) > maxRegexps {
 		c.refuse("regexps", inputError("list_length", "must be at most %d", maxRegexps))
 	}
-	for i, pattern := range c.Expectations.Regexps {
+	for i, pattern := range e.Regexps {
 		c.refuse(fmt.Sprintf("regexps[%d]", i), CheckRegexp(pattern))
 	}
-}
-
-// checkBodyless refuses to look at the body of an answer that has none.
-func (c *checker) checkBodyless() {
-	e := c.Expectations
 	for _, look := range []struct {
 		field string
 		set   bool
@@ -274,15 +242,12 @@ func (c *checker) checkBodyless() {
 			c.refuse(look.field, inputError("regexp_without_body", "the answer to HEAD has no body to match: use GET"))
 		}
 	}
-}
-
-func (c *checker) checkHeaderRegexps() {
-	if len(c.Expectations.HeaderRegexps) > maxRegexps {
+	if len(e.HeaderRegexps) > maxRegexps {
 		c.refuse("header_regexps", inputError("list_length", "must be at most %d", maxRegexps))
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.Expectations.HeaderRegexps)) {
+	for _, name := range slices.Sorted(maps.Keys(e.HeaderRegexps)) {
 		c.refuse("header_regexps."+name, checkToken(name)) // answers may have those that requests may not
-		c.refuse("header_regexps."+name, CheckRegexp(c.Expectations.HeaderRegexps[name]))
+		c.refuse("header_regexps."+name, CheckRegexp(e.HeaderRegexps[name]))
 	}
 }
 
@@ -290,50 +255,34 @@ func (c *checker) checkJSON() {
 	if len(c.Expectations.JSON) > maxJSON {
 		c.refuse("json", inputError("list_length", "must be at most %d", maxJSON))
 	}
+	ops := []string{OpExists, OpEquals, OpNotEquals, OpLess, OpLessOrEqual, OpGreater, OpGreaterOrEqual}
 	for i, e := range c.Expectations.JSON {
 		field := fmt.Sprintf("json[%d].", i)
-		c.refuse(field+"path", checkJSONPath(e.Path))
-		c.refuse(field+"op", checkJSONOp(e.Op))
-		c.refuse(field+"value", checkJSONValue(e))
-	}
-}
+		if len(e.Path) > maxPathBytes || strings.ContainsRune(e.Path, 0) || !utf8.ValidString(e.Path) {
+			c.refuse(field+"path", inputError("json_path_invalid", "must be UTF-8 of at most %d bytes", maxPathBytes))
+		} else if path, err := jsonpath.Parse(e.Path); err != nil || path.Query().Singular() == nil {
+			c.refuse(field+"path", inputError("json_path_invalid",
+				"must be a path (RFC 9535) to one value, of names and indexes alone, such as $.checks[0].status"))
+		}
+		if !slices.Contains(ops, e.Op) {
+			c.refuse(field+"op", inputError("json_op_unknown", "must be one of %s", strings.Join(ops, ", ")))
+		}
 
-func checkJSONPath(path string) error {
-	if len(path) > maxPathBytes || strings.ContainsRune(path, 0) || !utf8.ValidString(path) {
-		return inputError("json_path_invalid", "must be UTF-8 of at most %d bytes", maxPathBytes)
+		_, ordered := compareScalars(e.Value, e.Value)
+		text, isText := e.Value.(string)
+		_, isBool := e.Value.(bool)
+		_, isNumber := number(e.Value).(float64)
+		switch {
+		case e.Op == OpExists && e.Value != nil:
+			c.refuse(field+"value", inputError("json_value_invalid", "is not for exists"))
+		case e.Op != OpExists && e.Op != OpEquals && e.Op != OpNotEquals && !ordered:
+			c.refuse(field+"value", inputError("json_value_invalid", "must be a number or a string, which have an order"))
+		case e.Value != nil && !isText && !isBool && !isNumber:
+			c.refuse(field+"value", inputError("json_value_invalid", "must be a string, a number, a boolean or null"))
+		case len(text) > maxTextBytes, strings.ContainsRune(text, 0), !utf8.ValidString(text):
+			c.refuse(field+"value", inputError("json_value_invalid", "must be UTF-8 without NUL, of at most %d bytes", maxTextBytes))
+		}
 	}
-	parsed, err := jsonpath.Parse(path)
-	if err != nil || parsed.Query().Singular() == nil {
-		return inputError("json_path_invalid",
-			"must be a path (RFC 9535) to one value, of names and indexes alone, such as $.checks[0].status")
-	}
-	return nil
-}
-
-func checkJSONOp(op string) error {
-	ops := []string{OpExists, OpEquals, OpNotEquals, OpLess, OpLessOrEqual, OpGreater, OpGreaterOrEqual}
-	if !slices.Contains(ops, op) {
-		return inputError("json_op_unknown", "must be one of %s", strings.Join(ops, ", "))
-	}
-	return nil
-}
-
-func checkJSONValue(e JSONExpectation) error {
-	_, ordered := compareScalars(e.Value, e.Value)
-	text, isText := e.Value.(string)
-	_, isBool := e.Value.(bool)
-	_, isNumber := number(e.Value).(float64)
-	switch {
-	case e.Op == OpExists && e.Value != nil:
-		return inputError("json_value_invalid", "is not for exists")
-	case e.Op != OpExists && e.Op != OpEquals && e.Op != OpNotEquals && !ordered:
-		return inputError("json_value_invalid", "must be a number or a string, which have an order")
-	case e.Value != nil && !isText && !isBool && !isNumber:
-		return inputError("json_value_invalid", "must be a string, a number, a boolean or null")
-	case len(text) > maxTextBytes, strings.ContainsRune(text, 0), !utf8.ValidString(text):
-		return inputError("json_value_invalid", "must be UTF-8 without NUL, of at most %d bytes", maxTextBytes)
-	}
-	return nil
 }
 
 func (c *checker) checkTimes() {

@@ -66,10 +66,12 @@ func dnsTypeOf(name string) (dnsmessage.Type, bool) {
 func (dnsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
-	question, err := questionOf(target)
-	if err != nil {
+	kind, known := dnsTypeOf(target.Query().Get("type"))
+	name, err := dnsmessage.NewName(strings.TrimPrefix(target.Path, "/") + ".")
+	if !known || err != nil {
 		return unchecked
 	}
+	question := dnsmessage.Question{Name: name, Type: kind, Class: dnsmessage.ClassINET}
 	answer, v := a.ask(ctx, hop, "udp", dialAddress(target), question)
 	if v.outcome == "" && answer.Truncated {
 		answer, v = a.ask(ctx, hop, "tcp", dialAddress(target), question)
@@ -77,16 +79,30 @@ func (dnsProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict
 	if v.outcome != "" {
 		return v
 	}
-	return a.judgeDNS(ctx, answer, question.Type)
-}
 
-func questionOf(target *url.URL) (dnsmessage.Question, error) {
-	kind, ok := dnsTypeOf(target.Query().Get("type"))
-	if !ok {
-		return dnsmessage.Question{}, errors.New("no such type")
+	switch answer.RCode { //nolint:exhaustive // the others are errors
+	case dnsmessage.RCodeSuccess:
+	case dnsmessage.RCodeNameError:
+		return verdict{uptime.DNSNXDomain, "the server knows no such name (NXDOMAIN)"}
+	case dnsmessage.RCodeServerFailure:
+		return verdict{uptime.DNSServfail, "the server failed to resolve the name (SERVFAIL)"}
+	default:
+		return verdict{uptime.DNSError, "the server answers with the error " + strings.TrimPrefix(answer.RCode.String(), "RCode")}
 	}
-	name, err := dnsmessage.NewName(strings.TrimPrefix(target.Path, "/") + ".")
-	return dnsmessage.Question{Name: name, Type: kind, Class: dnsmessage.ClassINET}, err
+	var lines []string
+	for _, record := range answer.Answers {
+		if record.Header.Type == kind {
+			lines = append(lines, recordText(record.Body))
+		}
+	}
+	if len(lines) == 0 {
+		return verdict{uptime.DNSEmpty, "the name exists, but has no such record"}
+	}
+	text := []byte(strings.Join(lines, "\n"))
+	a.result.BodyBytes = new(int64(len(text)))
+	a.excerpt(text)
+	a.expectText(ctx, text)
+	return a.met(verdict{uptime.OK, ""})
 }
 
 // ask puts a question to a server over one network, and gives its answer or a verdict.
@@ -110,25 +126,21 @@ func (a *attempt) ask(
 		exchange = exchangeTCP
 	}
 	answer, err := exchange(ctx, hop, conn, query)
+	if err == nil {
+		hop.received()
+		return answer, verdict{}
+	}
+	// What the wait for an answer means is another thing here: the target is a DNS server.
+	v := headerVerdict(ctx, err)
 	switch {
 	case errors.Is(err, errNotDNS):
-		return nil, verdict{uptime.DNSError, "what the server answers is not DNS"}
-	case err != nil:
-		return nil, asDNS(ctx, headerVerdict(ctx, err), err)
-	}
-	hop.received()
-	return answer, verdict{}
-}
-
-// asDNS names what the wait for an answer means here: the target is a DNS server.
-func asDNS(ctx context.Context, v verdict, err error) verdict {
-	switch {
+		v = verdict{uptime.DNSError, "what the server answers is not DNS"}
 	case v.outcome == uptime.TimeoutHeader:
-		return timeout(inDNS)
+		v = timeout(inDNS)
 	case ctx.Err() == nil && isRefused(err):
-		return tcpVerdict(err)
+		v = tcpVerdict(err)
 	}
-	return v
+	return nil, v
 }
 
 var errNotDNS = errors.New("not a DNS message")
@@ -181,33 +193,6 @@ func answers(answer, query dnsmessage.Message) bool {
 	return answer.Response && answer.ID == query.ID && len(answer.Questions) == 1 &&
 		answer.Questions[0].Type == query.Questions[0].Type &&
 		strings.EqualFold(answer.Questions[0].Name.String(), query.Questions[0].Name.String())
-}
-
-// judgeDNS judges the records of an answer.
-func (a *attempt) judgeDNS(ctx context.Context, answer *dnsmessage.Message, kind dnsmessage.Type) verdict {
-	switch answer.RCode { //nolint:exhaustive // the others are errors
-	case dnsmessage.RCodeSuccess:
-	case dnsmessage.RCodeNameError:
-		return verdict{uptime.DNSNXDomain, "the server knows no such name (NXDOMAIN)"}
-	case dnsmessage.RCodeServerFailure:
-		return verdict{uptime.DNSServfail, "the server failed to resolve the name (SERVFAIL)"}
-	default:
-		return verdict{uptime.DNSError, "the server answers with the error " + strings.TrimPrefix(answer.RCode.String(), "RCode")}
-	}
-	var lines []string
-	for _, record := range answer.Answers {
-		if record.Header.Type == kind {
-			lines = append(lines, recordText(record.Body))
-		}
-	}
-	if len(lines) == 0 {
-		return verdict{uptime.DNSEmpty, "the name exists, but has no such record"}
-	}
-	text := strings.Join(lines, "\n")
-	a.result.BodyBytes = new(int64(len(text)))
-	a.excerpt([]byte(text))
-	a.expectText(ctx, []byte(text))
-	return a.met(verdict{uptime.OK, ""})
 }
 
 // recordText writes a record as zone files do, without name, TTL and class.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,16 +30,6 @@ func (a *attempt) miss(v verdict) {
 	if a.unmet.outcome == "" {
 		a.unmet = v
 	}
-}
-
-func (a *attempt) expectStatus(status int) {
-	accepted := "200-299"
-	if len(a.target.AcceptedStatuses) > 0 {
-		accepted = strings.Join(a.target.AcceptedStatuses, ", ")
-	}
-	a.expect(uptime.StatusMismatch, Expected{
-		Name: "status", Want: accepted, Found: strconv.Itoa(status), Met: accepts(a.target.AcceptedStatuses, status),
-	})
 }
 
 func (a *attempt) expectHeaders(ctx context.Context, header http.Header) {
@@ -112,7 +101,10 @@ func (a *attempt) expectJSON(ctx context.Context, body []byte, truncated bool) {
 		return
 	}
 	for _, expectation := range expectations {
-		e := Expected{Name: "json " + expectation.Path, Want: expectation.want(), Found: why}
+		e := Expected{Name: "json " + expectation.Path, Want: "a value", Found: why}
+		if expectation.Op != OpExists {
+			e.Want = strings.ReplaceAll(expectation.Op, "_", " ") + " " + jsonText(expectation.Value)
+		}
 		if why == "" {
 			e.Found, e.Met = expectation.look(document)
 		}
@@ -135,13 +127,6 @@ func (m *matcher) decode(ctx context.Context, body []byte, truncated bool) (docu
 	return document, "", nil
 }
 
-func (e JSONExpectation) want() string {
-	if e.Op == OpExists {
-		return "a value"
-	}
-	return strings.ReplaceAll(e.Op, "_", " ") + " " + jsonText(e.Value)
-}
-
 // look finds the value in a document, and reports whether it is as expected.
 func (e JSONExpectation) look(document any) (found string, met bool) {
 	path, err := jsonpath.Parse(e.Path)
@@ -152,7 +137,25 @@ func (e JSONExpectation) look(document any) (found string, met bool) {
 	if len(nodes) == 0 {
 		return "no value", false
 	}
-	return jsonText(nodes[0]), e.holds(nodes[0])
+	value := nodes[0]
+	order, comparable := compareScalars(value, e.Value)
+	switch e.Op {
+	case OpExists:
+		met = true
+	case OpEquals:
+		met = equalScalars(value, e.Value)
+	case OpNotEquals:
+		met = !equalScalars(value, e.Value)
+	case OpLess:
+		met = comparable && order < 0
+	case OpLessOrEqual:
+		met = comparable && order <= 0
+	case OpGreater:
+		met = comparable && order > 0
+	case OpGreaterOrEqual:
+		met = comparable && order >= 0
+	}
+	return jsonText(value), met
 }
 
 // The comparisons of a JSONExpectation.
@@ -165,29 +168,6 @@ const (
 	OpGreater        = "greater"
 	OpGreaterOrEqual = "greater_or_equal"
 )
-
-func (e JSONExpectation) holds(value any) bool {
-	switch e.Op {
-	case OpExists:
-		return true
-	case OpEquals:
-		return equalScalars(value, e.Value)
-	case OpNotEquals:
-		return !equalScalars(value, e.Value)
-	}
-	order, comparable := compareScalars(value, e.Value)
-	switch e.Op {
-	case OpLess:
-		return comparable && order < 0
-	case OpLessOrEqual:
-		return comparable && order <= 0
-	case OpGreater:
-		return comparable && order > 0
-	case OpGreaterOrEqual:
-		return comparable && order >= 0
-	}
-	return false
-}
 
 // equalScalars reports whether two JSON values are equal. Objects and arrays equal nothing.
 func equalScalars(a, b any) bool {
@@ -248,26 +228,24 @@ func (a *attempt) expectCertificate() {
 	})
 }
 
-// expectInTime compares how long the probe took with what its owner finds too long.
-func (a *attempt) expectInTime() {
+// expectInTime compares how long the probe took with what its owner finds too long, and then, if all expectations are met,
+// with what he finds slow. It gives the verdict of a probe whose answer is good.
+func (a *attempt) expectInTime(good verdict) verdict {
 	took := time.Since(a.start)
 	if most := a.target.Expectations.MaxTotalMS; most > 0 {
 		a.expect(uptime.TooSlow, expectedTime("max_total_ms", most, took))
 	}
-}
-
-// slow turns a good verdict into that of one that took long, if its owner wants to know.
-func (a *attempt) slow(v verdict) verdict {
+	v := a.met(good)
 	soft := a.target.Expectations.DegradedAfterMS
 	if soft == 0 || !v.outcome.Good() {
 		return v
 	}
-	e := expectedTime("degraded_after_ms", soft, time.Since(a.start))
+	e := expectedTime("degraded_after_ms", soft, took)
 	a.result.Expectations = append(a.result.Expectations, e)
-	if e.Met {
-		return v
+	if !e.Met {
+		return verdict{uptime.OKSlow, ""}
 	}
-	return verdict{uptime.OKSlow, ""}
+	return v
 }
 
 func expectedTime(name string, mostMS int, took time.Duration) Expected {

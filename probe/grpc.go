@@ -48,7 +48,12 @@ func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 	if hop.tls != nil {
 		location.Scheme = "https"
 	}
-	body := bytes.NewReader(grpcRequest(strings.TrimPrefix(target.Path, "/")))
+	var request []byte // a HealthCheckRequest, whose field 1 is the service
+	if service := strings.TrimPrefix(target.Path, "/"); service != "" {
+		request = append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(service))), service...)
+	}
+	prefix := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request))) //nolint:gosec // it is short
+	body := bytes.NewReader(append(prefix, request...))
 	asked, err := http.NewRequestWithContext(ctx, http.MethodPost, location.String(), body)
 	if err != nil {
 		return unchecked
@@ -61,24 +66,11 @@ func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 		return v
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return a.judgeHealth(ctx, hop, answer)
-}
 
-// grpcRequest is a HealthCheckRequest, whose field 1 is the service, with the prefix that gRPC puts before a message.
-func grpcRequest(service string) []byte {
-	var message []byte
-	if service != "" {
-		message = append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(service))), service...)
-	}
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) //nolint:gosec // it is short
-}
-
-// judgeHealth reads what the health service says.
-func (a *attempt) judgeHealth(ctx context.Context, hop *hop, answer *http.Response) verdict {
 	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	hop.enter(inBody)
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxGRPCBytes))
-	a.result.BodyBytes = new(int64(len(body)))
+	said, err := io.ReadAll(io.LimitReader(answer.Body, maxGRPCBytes))
+	a.result.BodyBytes = new(int64(len(said)))
 	if err != nil {
 		return bodyVerdict(ctx, err)
 	}
@@ -90,9 +82,12 @@ func (a *attempt) judgeHealth(ctx context.Context, hop *hop, answer *http.Respon
 	code := cmp.Or(answer.Trailer.Get("Grpc-Status"), answer.Header.Get("Grpc-Status"))
 	message := cmp.Or(answer.Trailer.Get("Grpc-Message"), answer.Header.Get("Grpc-Message"))
 	found := "the gRPC status " + code + " " + message
-	status, ok := grpcHealth(body)
+	status, ok := grpcHealth(said)
 	if code == "0" && ok {
-		found = healthName(status)
+		found = strconv.FormatUint(status, 10)
+		if names := []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"}; status < uint64(len(names)) {
+			found = names[status]
+		}
 	}
 	a.expect(uptime.NotServing, Expected{
 		Name: "health", Want: "SERVING", Found: strings.TrimSpace(found), Met: code == "0" && ok && status == grpcServing,
@@ -115,12 +110,4 @@ func grpcHealth(body []byte) (status uint64, ok bool) {
 	}
 	status, n := binary.Uvarint(message[1:])
 	return status, n > 0
-}
-
-func healthName(status uint64) string {
-	names := []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"}
-	if status < uint64(len(names)) {
-		return names[status]
-	}
-	return strconv.FormatUint(status, 10)
 }

@@ -28,21 +28,6 @@ var reservedHeaders = []string{
 
 // CheckHeader checks a header that a request is to have.
 func CheckHeader(name, value string) error {
-	if err := checkHeaderName(name); err != nil {
-		return err
-	}
-	switch {
-	case len(value) > maxHeaderValueBytes:
-		return inputError("header_value", "the value has %d bytes, and may have %d", len(value), maxHeaderValueBytes)
-	case !httpguts.ValidHeaderFieldValue(value) || strings.Trim(value, " \t") != value:
-		return inputError("header_value", "the value must hold no control characters, and no blanks at either end")
-	case !utf8.ValidString(value): // HTTP would take it, the database would not
-		return inputError("header_value", "the value is not valid UTF-8")
-	}
-	return nil
-}
-
-func checkHeaderName(name string) error {
 	if err := checkToken(name); err != nil {
 		return err
 	}
@@ -54,6 +39,12 @@ func checkHeaderName(name string) error {
 		strings.HasPrefix(lower, "x-forwarded-"), strings.HasPrefix(lower, "sec-websocket-"),
 		strings.Contains(lower, "metadata-token"): // of AWS (X-aws-ec2-…), Alibaba, Huawei, Linode; also its …-ttl-seconds
 		return inputError("header_reserved", "this header is set by the probe itself, or must not be sent")
+	case len(value) > maxHeaderValueBytes:
+		return inputError("header_value", "the value has %d bytes, and may have %d", len(value), maxHeaderValueBytes)
+	case !httpguts.ValidHeaderFieldValue(value) || strings.Trim(value, " \t") != value:
+		return inputError("header_value", "the value must hold no control characters, and no blanks at either end")
+	case !utf8.ValidString(value): // HTTP would take it, the database would not
+		return inputError("header_value", "the value is not valid UTF-8")
 	}
 	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -38,7 +40,8 @@ type hop struct {
 	dnsStart, sent, requested, firstByteAt time.Time
 }
 
-// newHop prepares a connection to the host of a URL. elsewhere: it is not the one that the target's owner named.
+// newHop prepares a connection to the host of a URL, and its TLS handshake. elsewhere: it is not the one that the target's
+// owner named.
 func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 	h := &hop{dialer: a.dialer.DialContext}
 	if version := a.target.Request.IPVersion; version != 0 {
@@ -48,8 +51,40 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 	if s.nameserver {
 		h.dialer = a.dialer.DialDNS
 	}
-	if s.tls {
-		h.tls = a.tlsConfig(to, s, elsewhere)
+	if !s.tls {
+		return h
+	}
+
+	request := a.target.Request
+	h.tls = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         to.Hostname(),
+		NextProtos:         s.alpn,
+		InsecureSkipVerify: request.TLSSkipVerify, //nolint:gosec // its owner asked for it, and is shown that he did
+	}
+	if request.HTTP2 && s.uses("http2") {
+		h.tls.NextProtos = slices.Concat([]string{"h2"}, s.alpn)
+	}
+	if !elsewhere && request.HostOverride != "" {
+		host, _, err := net.SplitHostPort(request.HostOverride)
+		if err != nil { // it has no port
+			host = strings.Trim(request.HostOverride, "[]")
+		}
+		h.tls.ServerName = host
+	}
+	if request.CAPEM != "" {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM([]byte(request.CAPEM))
+		h.tls.RootCAs = roots
+	}
+	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
+		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
+		if err == nil { // Target.Check has seen to it
+			h.tls.Certificates = []tls.Certificate{certificate}
+		}
 	}
 	return h
 }
@@ -60,59 +95,10 @@ func (h *hop) enter(next stage) {
 	h.stage = next
 }
 
-func (h *hop) waitingFor() stage {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.stage
-}
-
 func (h *hop) mark(moment *time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	*moment = time.Now()
-}
-
-func (h *hop) startDNS() {
-	h.enter(inDNS)
-	h.mark(&h.dnsStart)
-}
-
-func (h *hop) endDNS(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err == nil {
-		h.stage = inConnect
-		h.dns = since(h.dnsStart)
-	}
-}
-
-// connected ends the phase of connecting, which began with the dial, or with the end of DNS if there was any.
-func (h *hop) connected(dialed time.Time, remote net.Addr) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.connect = since(dialed)
-	if h.dns != nil {
-		*h.connect -= h.dnsStart.Sub(dialed) + *h.dns
-	}
-	switch remote := remote.(type) {
-	case *net.TCPAddr:
-		h.remote = remote.AddrPort().Addr().Unmap()
-	case *net.UDPAddr: // nothing was sent yet
-		h.connect, h.remote = nil, remote.AddrPort().Addr().Unmap()
-	}
-}
-
-func (h *hop) secured(start time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.secure = since(start)
-}
-
-// showed keeps the certificate that the target showed, trusted or not.
-func (h *hop) showed(certificate *x509.Certificate) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.certificate = certificate
 }
 
 func (h *hop) received() {
@@ -125,22 +111,17 @@ func (h *hop) received() {
 func (h *hop) record(result *Result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.secure, h.wait(), h.transfer
+	result.DNS, result.Connect, result.TLS, result.Wait, result.Transfer = h.dns, h.connect, h.secure, nil, h.transfer
+	if !h.firstByteAt.IsZero() {
+		// The answer may overtake the news that the request is written: then it is waited for from when we began to write,
+		// which takes microseconds.
+		written := h.requested
+		if written.IsZero() || written.After(h.firstByteAt) {
+			written = h.sent
+		}
+		result.Wait = new(h.firstByteAt.Sub(written))
+	}
 	result.RemoteIP, result.Certificate = h.remote, h.certificate
-}
-
-// wait is from request written to first byte of the answer. The answer may overtake the news that the request is
-// written: then it counts from when we began to write, which takes microseconds.
-func (h *hop) wait() *time.Duration {
-	if h.firstByteAt.IsZero() {
-		return nil
-	}
-	written := h.requested
-	if written.IsZero() || written.After(h.firstByteAt) {
-		written = h.sent
-	}
-	wait := h.firstByteAt.Sub(written)
-	return &wait
 }
 
 func since(start time.Time) *time.Duration {

@@ -48,7 +48,8 @@ func normalName(name string) (string, error) {
 		return "", inputError("url_host", "an IPv4 address is written as four decimal numbers, such as 192.0.2.1")
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(ascii, "."), ".") {
-		if !isLabel(label) {
+		if label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return "", errHostName
 		}
 	}
@@ -57,18 +58,6 @@ func normalName(name string) (string, error) {
 
 var errHostName = inputError("url_host",
 	"the host is not a name that DNS can hold: labels of letters, digits, hyphens and underscores, joined by dots")
-
-func isLabel(label string) bool {
-	if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-		return false
-	}
-	for i := range len(label) {
-		if c := label[i]; !isAlphanumeric(c) && c != '-' && c != '_' {
-			return false
-		}
-	}
-	return true
-}
 
 // endsInNumber is the rule of the URL standard by which 127.1 and 0x7f.1 are addresses, or nothing: some resolvers read
 // them so, and others ask DNS.

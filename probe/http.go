@@ -3,11 +3,13 @@ package probe
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -28,26 +30,35 @@ func (httpProtocol) rest(u *url.URL) (string, error) { return pathAndQuery(u), n
 
 // ask goes from hop to hop, until there is a verdict.
 func (httpProtocol) ask(ctx context.Context, a *attempt, _ *url.URL) verdict {
-	next := &visit{method: a.target.Method, url: a.target.URL}
-	seen := map[visit]bool{*next: true}
+	this := visit{method: a.target.Method, url: a.target.URL}
+	seen := map[visit]bool{this: true}
 	for {
-		this := *next
-		var v verdict
-		if next, v = a.visit(ctx, this); next == nil {
+		next, v := a.visit(ctx, this)
+		if next == nil {
 			return v
 		}
-		if v := a.follow(seen, *next); v.outcome != "" {
-			return v
+		request := visit{method: next.method, url: next.url}
+		if seen[request] {
+			return verdict{uptime.RedirectLoop, "the redirects lead back to a URL that was visited"}
 		}
+		seen[request] = true
+		this = *next
 	}
 }
 
-// visit makes one request, on a connection of its own. It returns the request to follow with, or a verdict.
+// visit makes one request, on a connection of its own. It returns the request to follow with, if it is redirected, or else
+// a verdict.
 func (a *attempt) visit(ctx context.Context, this visit) (*visit, verdict) {
-	asked, err := a.newRequest(ctx, this)
+	var body io.Reader = http.NoBody
+	if this.method == a.target.Method && a.target.Request.Body != "" && !this.elsewhere {
+		body = strings.NewReader(a.target.Request.Body)
+	}
+	asked, err := http.NewRequestWithContext(ctx, this.method, this.url, body)
 	if err != nil {
 		return nil, unchecked
 	}
+	a.setHeaders(asked, this.elsewhere)
+
 	hop := a.newHop(asked.URL, this.elsewhere)
 	defer hop.record(&a.result)
 	answer, v := a.exchange(ctx, hop, asked, a.target.Request.HTTP2)
@@ -55,7 +66,13 @@ func (a *attempt) visit(ctx context.Context, this visit) (*visit, verdict) {
 		return nil, v
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return a.receive(ctx, hop, this, answer)
+	if v := a.understand(answer); v.outcome != "" {
+		return nil, v
+	}
+	if slices.Contains([]int{301, 302, 303, 307, 308}, answer.StatusCode) && a.target.MaxRedirects > 0 {
+		return a.redirect(this, answer)
+	}
+	return nil, a.judge(ctx, hop, answer)
 }
 
 // exchange sends a request on a new connection, and gives the answer with its body unread; or else a verdict. With TLS
@@ -64,24 +81,17 @@ func (a *attempt) exchange(
 	ctx context.Context, hop *hop, asked *http.Request, knowsHTTP2 bool,
 ) (answer *http.Response, v verdict) {
 	conn, err := hop.open(ctx, dialAddress(asked.URL))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, hop.connectVerdict(ctx, err)
-	case agreedOnHTTP2(conn), hop.tls == nil && knowsHTTP2:
+	}
+	speaksHTTP2 := knowsHTTP2
+	if secured, ok := conn.(*tls.Conn); ok {
+		speaksHTTP2 = secured.ConnectionState().NegotiatedProtocol == "h2"
+	}
+	if speaksHTTP2 {
 		return exchange2(ctx, hop, conn, asked)
 	}
 	return exchange1(ctx, hop, conn, asked)
-}
-
-// receive follows a redirect, and judges any other answer.
-func (a *attempt) receive(ctx context.Context, hop *hop, this visit, answer *http.Response) (*visit, verdict) {
-	if v := a.understand(answer); v.outcome != "" {
-		return nil, v
-	}
-	if isRedirect(answer.StatusCode) && a.target.MaxRedirects > 0 {
-		return a.redirect(this, answer)
-	}
-	return nil, a.judge(ctx, hop, answer)
 }
 
 // understand refuses an answer of a protocol that was not asked for, or with a status that HTTP does not have.
@@ -95,19 +105,6 @@ func (a *attempt) understand(answer *http.Response) verdict {
 	}
 	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	return verdict{}
-}
-
-func (a *attempt) newRequest(ctx context.Context, this visit) (*http.Request, error) {
-	var body io.Reader = http.NoBody
-	if this.method == a.target.Method && a.target.Request.Body != "" && !this.elsewhere {
-		body = strings.NewReader(a.target.Request.Body)
-	}
-	asked, err := http.NewRequestWithContext(ctx, this.method, this.url, body)
-	if err != nil {
-		return nil, err
-	}
-	a.setHeaders(asked, this.elsewhere)
-	return asked, nil
 }
 
 // setHeaders sets what every request says and, as long as it goes to the first origin, what its owner wants to be said.

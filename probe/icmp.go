@@ -29,29 +29,36 @@ func (icmpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 	hop.dialer = a.dialer.DialPing
 	defer hop.record(&a.result)
 	conn, err := hop.dial(ctx, "ip", target.Hostname())
-	if err != nil {
-		return hop.noPing(ctx, err)
-	}
-	defer func() { _ = conn.Close() }()
-	defer interrupt(ctx, conn)()
-	if err := hop.ping(ctx, conn); err != nil {
-		return pingVerdict(ctx, err)
-	}
-	return verdict{uptime.OK, ""}
-}
-
-// noPing says why there is nothing to ping a host with.
-func (h *hop) noPing(ctx context.Context, err error) verdict {
 	switch {
+	case err == nil:
 	case !errors.Is(err, egress.ErrNoPingSocket):
-		return h.connectVerdict(ctx, err)
+		return hop.connectVerdict(ctx, err)
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPROTONOSUPPORT):
 		return verdict{
 			uptime.NotSupported,
 			"the kernel of this host permits this process no ping: see the setting net.ipv4.ping_group_range",
 		}
+	default:
+		return ourTrouble
 	}
-	return ourTrouble
+	defer func() { _ = conn.Close() }()
+	defer interrupt(ctx, conn)()
+
+	err = hop.ping(ctx, conn)
+	if err == nil {
+		return verdict{uptime.OK, ""}
+	}
+	v, late := ended(ctx, inConnect)
+	switch {
+	case late && v.outcome == uptime.TimeoutConnect:
+		v.text = "no echo was answered before the deadline"
+	case late:
+	case ours(err):
+		v = ourTrouble
+	default:
+		v = tcpVerdict(err)
+	}
+	return v
 }
 
 // ping returns once an echo is answered.
@@ -74,17 +81,4 @@ func (h *hop) ping(ctx context.Context, conn net.Conn) error {
 		n, err := conn.Read(reply)
 		return err == nil && bytes.Contains(reply[:n], payload), err
 	})
-}
-
-func pingVerdict(ctx context.Context, err error) verdict {
-	if v, yes := ended(ctx, inConnect); yes {
-		if v.outcome == uptime.TimeoutConnect {
-			v.text = "no echo was answered before the deadline"
-		}
-		return v
-	}
-	if ours(err) {
-		return ourTrouble
-	}
-	return tcpVerdict(err)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 
 	"riverwatch/uptime"
@@ -26,7 +28,14 @@ func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) ve
 	if v.outcome != "" {
 		return v
 	}
-	a.expectStatus(answer.StatusCode)
+	accepted := "200-299"
+	if len(a.target.AcceptedStatuses) > 0 {
+		accepted = strings.Join(a.target.AcceptedStatuses, ", ")
+	}
+	a.expect(uptime.StatusMismatch, Expected{
+		Name: "status", Want: accepted, Found: strconv.Itoa(answer.StatusCode),
+		Met: accepts(a.target.AcceptedStatuses, answer.StatusCode),
+	})
 	a.expectHeaders(ctx, answer.Header)
 	if answer.Request.Method != http.MethodHead {
 		a.expectText(ctx, body.Bytes())
@@ -38,12 +47,30 @@ func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) ve
 	return a.met(verdict{uptime.OK, ""})
 }
 
-// take reads the body of an answer into a buffer, as far as it is kept, and gives a verdict if it does not come whole.
+// take reads the body of an answer to its end or to the cap, and gives a verdict if it does not come whole. What is not asked
+// for is not kept in the buffer, but for the first of it. Nothing is allocated for the length that a header claims.
 func (a *attempt) take(
 	ctx context.Context, hop *hop, answer *http.Response, body *bytes.Buffer,
 ) (truncated bool, v verdict) {
 	hop.enter(inBody)
-	size, truncated, err := a.readBody(answer.Body, body)
+	most := a.settings.MaxBodyBytes
+	keep := most
+	if !a.target.asksForBody() {
+		keep = int64(a.searchedBytes())
+	}
+	size, err := body.ReadFrom(io.LimitReader(answer.Body, keep))
+	if err == nil && size == keep && keep < most {
+		var rest int64
+		rest, err = io.Copy(io.Discard, io.LimitReader(answer.Body, most-keep))
+		size += rest
+	}
+	if err == nil && size >= most {
+		_, err = io.ReadFull(answer.Body, make([]byte, 1))
+		truncated = err == nil
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+	}
 	a.result.BodyBytes = &size
 	a.excerpt(body.Bytes())
 	if err != nil {
@@ -51,34 +78,6 @@ func (a *attempt) take(
 	}
 	hop.received()
 	return truncated, verdict{}
-}
-
-// readBody reads a body to its end or to the cap. What is not asked for is not kept, but for the first of it. Nothing is
-// allocated for the length that a header claims.
-func (a *attempt) readBody(body io.Reader, buffer *bytes.Buffer) (size int64, truncated bool, err error) {
-	most := a.settings.MaxBodyBytes
-	keep := most
-	if !a.target.asksForBody() {
-		keep = int64(a.searchedBytes())
-	}
-	if size, err = buffer.ReadFrom(io.LimitReader(body, keep)); err != nil {
-		return size, false, err
-	}
-	if size == keep && keep < most {
-		rest, err := io.Copy(io.Discard, io.LimitReader(body, most-keep))
-		if size += rest; err != nil {
-			return size, false, err
-		}
-	}
-	if size < most {
-		return size, false, nil
-	}
-
-	_, err = io.ReadFull(body, make([]byte, 1))
-	if errors.Is(err, io.EOF) {
-		return size, false, nil
-	}
-	return size, err == nil, err
 }
 
 func (t Target) asksForBody() bool {

@@ -71,11 +71,7 @@ func (m *matcher) compile(pattern string) (*regexp.Regexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.keep(pattern, compiled)
-	return compiled, nil
-}
 
-func (m *matcher) keep(pattern string, compiled *regexp.Regexp) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.compiled) >= maxCompiled {
@@ -85,6 +81,7 @@ func (m *matcher) keep(pattern string, compiled *regexp.Regexp) {
 		}
 	}
 	m.compiled[pattern] = compiled
+	return compiled, nil
 }
 
 // runesPerLook is how many runes are matched between two looks at the clock: at 1,500 instructions, some 3 ms.

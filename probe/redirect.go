@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -14,45 +12,34 @@ import (
 
 const maxLocationBytes = 8 << 10
 
-func isRedirect(status int) bool { return slices.Contains([]int{301, 302, 303, 307, 308}, status) }
-
 // redirect gives the request that an answer redirects to. It does what http.Client does not: it checks the new URL as
 // one that a person typed, and sends nothing to another origin that was meant for this one.
 func (a *attempt) redirect(this visit, answer *http.Response) (*visit, verdict) {
 	if len(a.result.Redirects) >= a.target.MaxRedirects {
 		return nil, verdict{uptime.TooManyRedirects, fmt.Sprintf("there are more than %d redirects", a.target.MaxRedirects)}
 	}
-	location, ok := parseLocation(answer)
-	if !ok {
-		return nil, verdict{uptime.RedirectInvalid, "the redirect has no Location that can be followed"}
+
+	invalid := verdict{uptime.RedirectInvalid, "the redirect has no Location that can be followed"}
+	values := answer.Header["Location"] // much is refused before it is parsed: parsers have had their bugs
+	if len(values) != 1 || len(values[0]) > maxLocationBytes || checkURLText(values[0]) != nil ||
+		strings.ContainsFunc(values[0], func(r rune) bool { return r > unicode.MaxASCII }) {
+		return nil, invalid
 	}
-	normal, err := normalHTTP(location, a.settings.Policy)
+	location, err := answer.Request.URL.Parse(values[0])
+	if err != nil {
+		return nil, invalid
+	}
+	if s, _ := schemeNamed(location.Scheme); s.protocol != (httpProtocol{}) {
+		return nil, verdict{uptime.RedirectBlocked, "the redirect is not followed: the URL must begin with http:// or https://"}
+	}
+	normal, err := normalForm(location, a.settings.Policy)
 	if err != nil {
 		return nil, redirectVerdict(err)
 	}
-	a.result.Redirects = append(a.result.Redirects, Redirect{answer.StatusCode, a.clean(withoutQuery(normal))})
+
+	a.result.Redirects = append(a.result.Redirects, Redirect{answer.StatusCode, a.clean(hideQuery(normal, normal))})
 	elsewhere := this.elsewhere || origin(this.url) != origin(normal)
 	return &visit{redirectMethod(this.method, answer.StatusCode, !elsewhere), normal, elsewhere}, verdict{}
-}
-
-// follow notes a request that is about to be made, and refuses one that was made already.
-func (a *attempt) follow(seen map[visit]bool, next visit) verdict {
-	key := visit{method: next.method, url: next.url}
-	if seen[key] {
-		return verdict{uptime.RedirectLoop, "the redirects lead back to a URL that was visited"}
-	}
-	seen[key] = true
-	return verdict{}
-}
-
-// parseLocation gives where a redirect leads. Much is refused before it is parsed: parsers have had their bugs.
-func parseLocation(answer *http.Response) (location *url.URL, ok bool) {
-	values := answer.Header["Location"]
-	if len(values) != 1 || len(values[0]) > maxLocationBytes || !isASCII(values[0]) || checkURLText(values[0]) != nil {
-		return nil, false
-	}
-	location, err := answer.Request.URL.Parse(values[0])
-	return location, err == nil
 }
 
 // redirectVerdict says what a URL that may not be typed means as the target of a redirect.
@@ -61,15 +48,11 @@ func redirectVerdict(err error) verdict {
 		switch input.Code {
 		case "target_not_allowed":
 			return blocked
-		case "url_scheme", "url_port_blocked", "url_userinfo":
+		case "url_port_blocked", "url_userinfo":
 			return verdict{uptime.RedirectBlocked, "the redirect is not followed: " + input.Message}
 		}
 	}
 	return verdict{uptime.RedirectInvalid, "the redirect's Location is not valid: " + err.Error()}
-}
-
-func isASCII(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // origin gives scheme, host and port of a URL in normal form.

@@ -59,52 +59,40 @@ func before(ctx context.Context, at time.Time) time.Time {
 	return at
 }
 
-// A talk is what a TCP target has said so far.
-type talk struct {
-	conn      net.Conn
-	said      []byte
-	unmatched bool // whether some of it has not been matched
-}
-
-// read reads more, and reports whether the target pauses.
-func (t *talk) read(ctx context.Context) (paused bool, err error) {
-	wait := time.Second
-	if t.unmatched {
-		wait = talkPause
-	}
-	_ = t.conn.SetReadDeadline(before(ctx, time.Now().Add(wait)))
-	t.said = slices.Grow(t.said, 1)
-	n, err := t.conn.Read(t.said[len(t.said):min(cap(t.said), maxTalkBytes)])
-	t.said = t.said[:len(t.said)+n]
-	t.unmatched = t.unmatched || n > 0
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-		return true, nil
-	}
-	return false, err
-}
-
-// listen reads until the regexp matches, the target hangs up, or the deadline comes.
+// listen reads until the regexp matches, the target hangs up, or the deadline comes. Each time the target pauses, what has
+// come is matched.
 func (a *attempt) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
-	t := talk{conn: conn, said: make([]byte, 0, 4<<10)}
+	said := make([]byte, 0, 4<<10)
+	unmatched := false // whether some of it has not been matched
 	for {
-		before := len(t.said)
-		paused, err := t.read(ctx)
-		if before == 0 && len(t.said) > 0 {
-			hop.mark(&hop.firstByteAt)
-			hop.enter(inBody)
+		pause := time.Second
+		if unmatched {
+			pause = talkPause
 		}
-		full := len(t.said) == maxTalkBytes
+		_ = conn.SetReadDeadline(before(ctx, time.Now().Add(pause)))
+		said = slices.Grow(said, 1)
+		n, err := conn.Read(said[len(said):min(cap(said), maxTalkBytes)])
+		if n > 0 {
+			if len(said) == 0 {
+				hop.mark(&hop.firstByteAt)
+				hop.enter(inBody)
+			}
+			said, unmatched = said[:len(said)+n], true
+		}
+
+		paused := errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil
+		full := len(said) == maxTalkBytes
 		switch {
-		case err != nil:
-			return a.silence(ctx, hop, t, err)
-		case !full && (!paused || !t.unmatched):
+		case err != nil && !paused:
+			return a.silence(ctx, hop, said, unmatched, err)
+		case !full && (!paused || !unmatched):
 			continue
 		}
-		matched, v := a.heard(ctx, t.said)
+		matched, v := a.heard(ctx, said)
 		if matched || full || v.outcome != "" {
-			return a.said(hop, t.said, matched, v)
+			return a.said(hop, said, matched, v)
 		}
-		t.unmatched = false
+		unmatched = false
 	}
 }
 
@@ -118,18 +106,18 @@ func (a *attempt) heard(ctx context.Context, said []byte) (matched bool, v verdi
 }
 
 // silence judges what has come when no more will: the target hung up, or the deadline came.
-func (a *attempt) silence(ctx context.Context, hop *hop, t talk, err error) verdict {
-	if v, yes := ended(ctx, inHeader); len(t.said) == 0 || yes && v == cancelled {
+func (a *attempt) silence(ctx context.Context, hop *hop, said []byte, unmatched bool, err error) verdict {
+	if v, yes := ended(ctx, inHeader); len(said) == 0 || yes && v == cancelled {
 		return headerVerdict(ctx, err)
 	}
 	matched := false
-	if t.unmatched {
+	if unmatched {
 		var v verdict
-		if matched, v = a.heard(context.WithoutCancel(ctx), t.said); v.outcome != "" {
+		if matched, v = a.heard(context.WithoutCancel(ctx), said); v.outcome != "" {
 			return v
 		}
 	}
-	return a.said(hop, t.said, matched, verdict{})
+	return a.said(hop, said, matched, verdict{})
 }
 
 // said gives the verdict of what the target said.

@@ -56,12 +56,3 @@ func cleanExcerpt(text string) string {
 	}
 	return text[:end]
 }
-
-// withoutQuery gives a URL without its query, which may be a secret.
-func withoutQuery(rawURL string) string {
-	before, _, found := strings.Cut(rawURL, "?")
-	if found {
-		return before + "?…"
-	}
-	return before
-}

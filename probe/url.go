@@ -1,7 +1,7 @@
 package probe
 
 import (
-	"net"
+	"cmp"
 	"net/url"
 	"strconv"
 	"strings"
@@ -82,27 +82,37 @@ func normalForm(u *url.URL, policy egress.Policy) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := checkHostPolicy(host, port, s, policy); err != nil {
-		return "", err
+	// Of some hosts and ports it can be told, before any lookup, that the policy will not connect to them.
+	permitsPort := s.portless || policy.PermitsPort(port) || s.nameserver && policy.PermitsDNSPort(port)
+	if !permitsPort {
+		return "", inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
+			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
+	}
+	if !policy.PermitsHost(host, port) {
+		return "", inputError("target_not_allowed",
+			"the host is not on the public Internet, or is one that is never connected to; "+
+				"whoever runs Riverwatch can allow a private network with the setting RIVERWATCH_ALLOW_CIDRS")
 	}
 	rest, err := s.protocol.rest(u)
 	if err != nil {
 		return "", err
 	}
-	return u.Scheme + "://" + joinHostPort(host, port, s.port) + rest, nil
-}
-
-// normalHTTP is normalForm of a URL that a redirect may lead to.
-func normalHTTP(u *url.URL, policy egress.Policy) (string, error) {
-	if s, _ := schemeNamed(u.Scheme); s.protocol != (httpProtocol{}) {
-		return "", inputError("url_scheme", "the URL must begin with http:// or https://")
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
 	}
-	return normalForm(u, policy)
+	if port != s.port { // that of the scheme is left out
+		host += ":" + strconv.Itoa(int(port))
+	}
+	return u.Scheme + "://" + host + rest, nil
 }
 
 // pathAndQuery gives the normal form of what follows the host in a URL of the web.
 func pathAndQuery(u *url.URL) string {
-	rest := normalPath(u)
+	path := u.RawPath // set only where it differs from the default encoding
+	if path == "" {
+		path = u.EscapedPath()
+	}
+	rest := percentEncode(cmp.Or(path, "/"), keptInPath)
 	if hasQuery(u) {
 		rest += "?" + percentEncode(u.RawQuery, keptInQuery)
 	}
@@ -149,28 +159,6 @@ func normalPort(u *url.URL, s scheme) (uint16, error) {
 	return uint16(port), nil
 }
 
-// joinHostPort leaves out the port that the scheme implies.
-func joinHostPort(host string, port, standard uint16) string {
-	if port != standard {
-		return net.JoinHostPort(host, strconv.Itoa(int(port)))
-	}
-	if strings.Contains(host, ":") {
-		return "[" + host + "]"
-	}
-	return host
-}
-
-func normalPath(u *url.URL) string {
-	raw := u.RawPath // set only where it differs from the default encoding
-	if raw == "" {
-		raw = u.EscapedPath()
-	}
-	if raw == "" {
-		return "/"
-	}
-	return percentEncode(raw, keptInPath)
-}
-
 // percentEncode encodes all bytes but those kept. What is encoded already stays as it is: %2F and / are not the same.
 func percentEncode(raw string, kept func(byte) bool) string {
 	const upperHex = "0123456789ABCDEF"
@@ -187,29 +175,10 @@ func percentEncode(raw string, kept func(byte) bool) string {
 
 // keptInPath holds what net/url writes to the wire as it is.
 func keptInPath(c byte) bool {
-	return isAlphanumeric(c) || strings.IndexByte("-._~!$&'()*+,;=:@[]/%", c) >= 0
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' ||
+		strings.IndexByte("-._~!$&'()*+,;=:@[]/%", c) >= 0
 }
 
 func keptInQuery(c byte) bool {
 	return c > ' ' && c < 0x7f && c != '"' && c != '<' && c != '>' && c != '#'
-}
-
-func isAlphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-// checkHostPolicy refuses a host and port of which it can be told, before any lookup, that the policy will not connect
-// to them.
-func checkHostPolicy(host string, port uint16, s scheme, policy egress.Policy) error {
-	permitsPort := s.portless || policy.PermitsPort(port) || s.nameserver && policy.PermitsDNSPort(port)
-	if !permitsPort {
-		return inputError("url_port_blocked", "port %d belongs to another protocol and is not connected to; "+
-			"whoever runs Riverwatch can allow it with the setting RIVERWATCH_ALLOW_PORTS", port)
-	}
-	if policy.PermitsHost(host, port) {
-		return nil
-	}
-	return inputError("target_not_allowed",
-		"the host is not on the public Internet, or is one that is never connected to; "+
-			"whoever runs Riverwatch can allow a private network with the setting RIVERWATCH_ALLOW_CIDRS")
 }

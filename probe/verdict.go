@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"riverwatch/egress"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 // A verdict is what a probe concludes, and why, for people. Its text may hold bytes of the target: it is cleaned before
@@ -32,7 +32,7 @@ var blocked = verdict{
 
 // ended gives the verdict of a probe whose context has ended while it waited: for the target, if the deadline came.
 func ended(ctx context.Context, waiting stage) (v verdict, yes bool) {
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+	if wait.Over(ctx) {
 		<-ctx.Done() // who dials goes by the clock, and may know before the context does whose deadline it was
 	}
 	switch cause := context.Cause(ctx); {
@@ -63,7 +63,9 @@ func timeout(waiting stage) verdict {
 
 // connectVerdict says what an error means before the request is sent.
 func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
-	waiting := h.waitingFor()
+	h.mu.Lock()
+	waiting := h.stage
+	h.mu.Unlock()
 	if v, yes := ended(ctx, waiting); yes {
 		return v
 	}

@@ -31,8 +31,7 @@ func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) v
 		return unchecked
 	}
 	a.setHeaders(asked, false)
-	key := rand.Text()[:16]
-	key = base64.StdEncoding.EncodeToString([]byte(key))
+	key := base64.StdEncoding.EncodeToString([]byte(rand.Text()[:16]))
 	for name, value := range map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": key,
 	} {
@@ -43,13 +42,16 @@ func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) v
 		return v
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return a.shake(ctx, hop, answer, key)
-}
-
-// shake judges the answer to a handshake.
-func (a *attempt) shake(ctx context.Context, hop *hop, answer *http.Response, key string) verdict {
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		return a.refusedShake(ctx, hop, answer)
+		if v := a.understand(answer); v.outcome != "" {
+			return v
+		}
+		var body bytes.Buffer
+		if _, v := a.take(ctx, hop, answer, &body); v.outcome != "" {
+			return v
+		}
+		a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
+		return a.unmet
 	}
 	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: "101", Met: true})
@@ -58,19 +60,6 @@ func (a *attempt) shake(ctx context.Context, hop *hop, answer *http.Response, ke
 		return verdict{uptime.HTTPMalformed, "the answer switches protocols, but not to the WebSocket that was asked for"}
 	}
 	return a.met(verdict{uptime.OK, ""})
-}
-
-// refusedShake judges an answer that does not switch protocols.
-func (a *attempt) refusedShake(ctx context.Context, hop *hop, answer *http.Response) verdict {
-	if v := a.understand(answer); v.outcome != "" {
-		return v
-	}
-	var body bytes.Buffer
-	if _, v := a.take(ctx, hop, answer, &body); v.outcome != "" {
-		return v
-	}
-	a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})
-	return a.unmet
 }
 
 // acceptOf is what a server makes of a client's key, to show that it understood.
