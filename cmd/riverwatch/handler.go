@@ -36,17 +36,13 @@ func (s *server) handler(ctx context.Context) (http.Handler, error) {
 		ui.ServeHTTP(w, r)
 	})
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
-	return secured(http.NewCrossOriginProtection().Handler(mux)), nil
-}
-
-// secured tells browsers how little they may do with an answer. Who answers with a page that needs more replaces the
-// Content-Security-Policy.
-func secured(next http.Handler) http.Handler {
+	protected := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A browser is to do as little as it can with an answer. A page that needs more has a policy of its own instead.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		next.ServeHTTP(w, r)
-	})
+		protected.ServeHTTP(w, r)
+	}), nil
 }
