@@ -43,7 +43,21 @@ processes migrate at once, they do so one after the other.`,
 			Use:   "up",
 			Short: "Bring the schema up to what this program needs",
 			Args:  noArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateUp(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				config, logger, err := p.settings()
+				if err != nil {
+					return err
+				}
+				pool, err := db.Open(cmd.Context(), config.DatabaseURL, config.DBConnections)
+				if err != nil {
+					return err
+				}
+				defer pool.Close()
+				if err := p.bringUp(cmd.Context(), config, pool, logger); err != nil {
+					return err
+				}
+				return p.migrateStatus(cmd.Context())
+			},
 		},
 		down,
 		&cobra.Command{
@@ -54,22 +68,6 @@ processes migrate at once, they do so one after the other.`,
 		},
 	)
 	return migrate
-}
-
-func (p *program) migrateUp(ctx context.Context) error {
-	config, logger, err := p.settings()
-	if err != nil {
-		return err
-	}
-	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := p.bringUp(ctx, config, pool, logger); err != nil {
-		return err
-	}
-	return p.migrateStatus(ctx)
 }
 
 // bringUp brings the schema up to date, and says so in a line. The migrations one by one are for RIVERWATCH_LOG_LEVEL=debug.
