@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"riverwatch/wait"
@@ -55,13 +56,15 @@ func patiently(ctx context.Context, logger *slog.Logger, migrate func() error) e
 // tellBlockers says in the log whom a migration waits for, until ctx ends.
 func tellBlockers(ctx context.Context, conn DBTX, logger *slog.Logger) {
 	told := map[int]time.Time{}
+	var before []ListBlockersRow // a tick ago: who blocks for a moment only is not worth a line
 	for wait.For(ctx, blockerTick) {
 		blockers, err := New(conn).ListBlockers(ctx, migratorName)
 		if err != nil {
 			continue // the migration has the same trouble, and says so
 		}
 		for _, blocker := range blockers {
-			if time.Since(told[blocker.PID]) < tellAgain {
+			still := slices.ContainsFunc(before, func(b ListBlockersRow) bool { return b.PID == blocker.PID })
+			if !still || time.Since(told[blocker.PID]) < tellAgain {
 				continue
 			}
 			told[blocker.PID] = time.Now()
@@ -69,5 +72,6 @@ func tellBlockers(ctx context.Context, conn DBTX, logger *slog.Logger) {
 				slog.String("blocker", blocker.ApplicationName), slog.String("blocker_state", blocker.State),
 				slog.String("blocker_query", blocker.Query))
 		}
+		before = blockers
 	}
 }
