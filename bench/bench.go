@@ -38,8 +38,8 @@ type bench struct {
 	caFile string // empty: no TLS
 }
 
-func newBench(ctx context.Context, o options, getenv func(string) string, stderr io.Writer) (b *bench, err error) {
-	b = &bench{options: o, progress: newProgress(stderr)}
+func newBench(ctx context.Context, o options, getenv func(string) string, stderr io.Writer) (_ *bench, err error) {
+	b := &bench{options: o, progress: newProgress(stderr)}
 	b.serverURL = cmp.Or(getenv("TEST_DATABASE_URL"), getenv("DATABASE_URL"))
 	if b.serverURL == "" {
 		return nil, errors.New("TEST_DATABASE_URL or DATABASE_URL: is required: start this by `make bench`")
@@ -53,11 +53,29 @@ func newBench(ctx context.Context, o options, getenv func(string) string, stderr
 	if b.dir, err = os.MkdirTemp("", "riverwatch-bench-"); err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
-	if err = b.openServer(ctx); err == nil {
-		err = b.startTarget(ctx)
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	if b.server, err = pgx.Connect(ctx, b.serverURL); err != nil {
+		return nil, fmt.Errorf("connect to the database server: %w", err)
 	}
+	// Tests' servers go without these for speed: a measurement of a database that may lose what it was told would flatter.
+	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+		if _, err := b.server.Exec(ctx, "ALTER SYSTEM SET "+setting+" = on"); err != nil {
+			return nil, fmt.Errorf("set %s: %w", setting, err)
+		}
+	}
+	if _, err := b.server.Exec(ctx, "SELECT pg_reload_conf()"); err != nil {
+		return nil, fmt.Errorf("reload the server's settings: %w", err)
+	}
+	backend, err := readStat(int(b.server.PgConn().PID()))
 	if err != nil {
-		b.close()
+		return nil, fmt.Errorf("find the database server on this machine: %w", err)
+	}
+	b.postmaster = backend.parent
+	if err := b.startTarget(ctx); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -73,28 +91,6 @@ func (b *bench) close() {
 		_ = b.server.Close(ctx)
 	}
 	_ = os.RemoveAll(b.dir)
-}
-
-// openServer connects to the server, and sets what tests' servers go without for speed: a measurement of a database
-// that may lose what it was told would flatter.
-func (b *bench) openServer(ctx context.Context) (err error) {
-	if b.server, err = pgx.Connect(ctx, b.serverURL); err != nil {
-		return fmt.Errorf("connect to the database server: %w", err)
-	}
-	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
-		if _, err := b.server.Exec(ctx, "ALTER SYSTEM SET "+setting+" = on"); err != nil {
-			return fmt.Errorf("set %s: %w", setting, err)
-		}
-	}
-	if _, err := b.server.Exec(ctx, "SELECT pg_reload_conf()"); err != nil {
-		return fmt.Errorf("reload the server's settings: %w", err)
-	}
-	backend, err := readStat(int(b.server.PgConn().PID()))
-	if err != nil {
-		return fmt.Errorf("find the database server on this machine: %w", err)
-	}
-	b.postmaster = backend.parent
-	return nil
 }
 
 // startTarget starts the target, and waits until it is ready.

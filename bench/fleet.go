@@ -28,34 +28,31 @@ type fleet struct {
 }
 
 // newFleet makes a database with the schema, and nothing in it.
-func (b *bench) newFleet(ctx context.Context) (*fleet, error) {
+func (b *bench) newFleet(ctx context.Context) (_ *fleet, err error) {
 	b.databases++
 	b.progress.stage("making a database")
 	f := &fleet{bench: b, name: "bench_" + strconv.Itoa(b.databases)}
-	if err := f.create(ctx); err != nil {
-		f.close()
-		return nil, err
-	}
-	return f, nil
-}
-
-func (f *fleet) create(ctx context.Context) error {
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
 	database, err := url.Parse(f.serverURL)
 	if err != nil {
-		return fmt.Errorf("parse the server's URL: %w", err)
+		return nil, fmt.Errorf("parse the server's URL: %w", err)
 	}
 	database.Path = "/" + f.name
 	f.database = database.String()
 	if _, err := f.server.Exec(ctx, "CREATE DATABASE "+f.name); err != nil {
-		return fmt.Errorf("create the database: %w", err)
+		return nil, fmt.Errorf("create the database: %w", err)
 	}
 	if err := f.riverwatch(ctx, "migrate", "up"); err != nil {
-		return err
+		return nil, err
 	}
 	if f.conn, err = pgx.Connect(ctx, f.database); err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
+		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	return nil
+	return f, nil
 }
 
 func (f *fleet) close() {

@@ -51,7 +51,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	b.progress.end()
-	return newReport(args, result).publish(stdout, options.json)
+	report := report{At: time.Now().UTC().Truncate(time.Second), Args: args, Machine: thisMachine(), Result: result}
+	return report.publish(stdout, options.json)
 }
 
 // A mode is one of the things to measure.
@@ -80,10 +81,6 @@ type report struct {
 	Args    []string  `json:"args"`
 	Machine machine   `json:"machine"`
 	Result  result    `json:"result"`
-}
-
-func newReport(args []string, result result) report {
-	return report{At: time.Now().UTC().Truncate(time.Second), Args: args, Machine: thisMachine(), Result: result}
 }
 
 // publish prints the tables, and writes everything to a file if it has a name.

@@ -66,8 +66,12 @@ func (f *fleet) snapshot(ctx context.Context) (s snapshot, err error) {
 		}
 		s.workers += cpu
 	}
-	if s.postgres, err = familyCPU(f.postmaster); err != nil {
+	processes, err := family(f.postmaster)
+	if err != nil {
 		return s, err
+	}
+	for _, process := range processes {
+		s.postgres += process.cpu + process.buried
 	}
 	if s.target, err = cpuOf(f.target.pid()); err != nil {
 		return s, err
@@ -105,17 +109,13 @@ func (f *fleet) measure(ctx context.Context, name string, duration time.Duration
 	if err := f.read(ctx, &m, from, until); err != nil {
 		return m, err
 	}
-	m.cost(before, after)
-	return m, nil
-}
-
-// cost shares what was used among the scans that were recorded.
-func (m *measurement) cost(before, after snapshot) {
+	// What was used is shared among the scans that were recorded.
 	m.WorkersCPU = microsecondsPer(after.workers-before.workers, m.Recorded)
 	m.PostgresCPU = microsecondsPer(after.postgres-before.postgres, m.Recorded)
 	m.TargetCPU = microsecondsPer(after.target-before.target, m.Recorded)
 	m.SystemCPU = m.WorkersCPU + m.PostgresCPU
 	m.WAL = per(after.wal-before.wal, m.Recorded)
+	return m, nil
 }
 
 // read reads what came of the slots of a window that has ended.

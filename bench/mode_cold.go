@@ -26,6 +26,9 @@ type start struct {
 	Ordinary float64     `json:"scans_per_second"`          // when all is well
 }
 
+// afterInterval is how long beyond an interval first scans are waited for.
+const afterInterval = 10 * time.Second
+
 func runCold(ctx context.Context, b *bench) (result, error) {
 	f, err := b.newFleet(ctx)
 	if err != nil {
@@ -33,54 +36,43 @@ func runCold(ctx context.Context, b *bench) (result, error) {
 	}
 	defer f.close()
 	r := coldResult{Monitors: b.monitors, Interval: int(b.interval.Seconds())}
-	if r.New, err = f.startNew(ctx); err != nil {
+
+	// Monitors are created while workers wait for them.
+	if err := f.startWorkers(ctx); err != nil {
 		return nil, err
 	}
+	if _, err := f.takeLedger(ctx); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := f.generate(ctx, b.monitors, f.interval); err != nil {
+		return nil, err
+	}
+	r.New.Took = time.Since(began).Seconds()
+	if err := f.wait(ctx, time.Now().Add(f.interval+afterInterval), "the monitors are new"); err != nil {
+		return nil, err
+	}
+	if err := f.readStart(ctx, &r.New, began); err != nil {
+		return nil, err
+	}
+
+	// All workers are away, and come back.
 	f.stopWorkers()
 	if err := f.wait(ctx, time.Now().Add(f.interval+10*time.Second), "the workers are away"); err != nil {
 		return nil, err
 	}
-	r.Back, err = f.startBack(ctx)
-	return r, err
-}
-
-// afterInterval is how long beyond an interval first scans are waited for.
-const afterInterval = 10 * time.Second
-
-// startNew creates monitors while workers wait for them.
-func (f *fleet) startNew(ctx context.Context) (s start, err error) {
-	if err := f.startWorkers(ctx); err != nil {
-		return s, err
-	}
 	if _, err := f.takeLedger(ctx); err != nil {
-		return s, err
+		return nil, err
 	}
-	began := time.Now()
-	if err := f.generate(ctx, f.options.monitors, f.interval); err != nil {
-		return s, err
-	}
-	s.Took = time.Since(began).Seconds()
-	if err := f.wait(ctx, time.Now().Add(f.interval+afterInterval), "the monitors are new"); err != nil {
-		return s, err
-	}
-	err = f.readStart(ctx, &s, began)
-	return s, err
-}
-
-// startBack starts workers after all of them were away.
-func (f *fleet) startBack(ctx context.Context) (s start, err error) {
-	if _, err := f.takeLedger(ctx); err != nil {
-		return s, err
-	}
-	began := time.Now()
+	began = time.Now()
 	if err := f.startWorkers(ctx); err != nil {
-		return s, err
+		return nil, err
 	}
 	if err := f.wait(ctx, time.Now().Add(f.interval+afterInterval), "the workers are back"); err != nil {
-		return s, err
+		return nil, err
 	}
-	err = f.readStart(ctx, &s, began)
-	return s, err
+	err = f.readStart(ctx, &r.Back, began)
+	return r, err
 }
 
 //go:embed sql/first_scans.sql

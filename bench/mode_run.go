@@ -25,7 +25,13 @@ func runFleet(ctx context.Context, b *bench) (result, error) {
 		return nil, err
 	}
 	defer f.close()
-	if err := f.warmUp(ctx, b.monitors); err != nil {
+	if err := f.startWorkers(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.generate(ctx, b.monitors, f.interval); err != nil {
+		return nil, err
+	}
+	if err := f.wait(ctx, time.Now().Add(f.interval+3*time.Second), "warming up"); err != nil { // each is scanned once
 		return nil, err
 	}
 	m, err := f.measure(ctx, "measuring", b.duration)
@@ -41,17 +47,6 @@ func runFleet(ctx context.Context, b *bench) (result, error) {
 	r := runResult{Fleet: m, Floor: together(first, second), Halves: []floorResult{first, second}}
 	r.Ratio = m.SystemCPU / r.Floor.CPUMicros
 	return r, nil
-}
-
-// warmUp starts the workers, creates monitors, and waits until each has been scanned.
-func (f *fleet) warmUp(ctx context.Context, monitors int) error {
-	if err := f.startWorkers(ctx); err != nil {
-		return err
-	}
-	if err := f.generate(ctx, monitors, f.interval); err != nil {
-		return err
-	}
-	return f.wait(ctx, time.Now().Add(f.interval+3*time.Second), "warming up")
 }
 
 func (r runResult) tables() []table {

@@ -46,8 +46,21 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("%q is neither a flag nor in front", flags.Arg(0))
 	}
-	err := o.check()
-	return o, err
+	var errs []error
+	within := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	within(o.monitors >= 1 && o.monitors <= 1_000_000, "--monitors: %d: accepted is 1 to 1000000", o.monitors)
+	within(o.interval >= 10*time.Second && o.interval <= 24*time.Hour && o.interval%time.Second == 0,
+		"--interval: %s: accepted is 10s to 24h, in whole seconds", o.interval)
+	within(o.duration >= time.Second, "--duration: %s: accepted is 1s or more", o.duration)
+	within(o.workers >= 1 && o.workers <= 16, "--workers: %d: accepted is 1 to 16", o.workers)
+	within(o.first > 0 && o.step > 0, "--first and --step: accepted is more than 0")
+	within(o.rate >= 1 && o.few >= 10*o.rate && o.many >= o.few && o.many <= 1_000_000,
+		"--rate, --few, --many: accepted is 10 times the rate or more, up to 1000000")
+	return o, errors.Join(errs...)
 }
 
 func (o *options) flags(stderr io.Writer) *flag.FlagSet {
@@ -79,22 +92,4 @@ func (o *options) flags(stderr io.Writer) *flag.FlagSet {
 	flags.Float64Var(&o.step, "step", 0.05, "by how much to go on (saturate)")
 	flags.DurationVar(&o.fill, "fill", 24*time.Hour, "how much log there is before (day)")
 	return flags
-}
-
-func (o *options) check() error {
-	var errs []error
-	within := func(ok bool, format string, args ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	within(o.monitors >= 1 && o.monitors <= 1_000_000, "--monitors: %d: accepted is 1 to 1000000", o.monitors)
-	within(o.interval >= 10*time.Second && o.interval <= 24*time.Hour && o.interval%time.Second == 0,
-		"--interval: %s: accepted is 10s to 24h, in whole seconds", o.interval)
-	within(o.duration >= time.Second, "--duration: %s: accepted is 1s or more", o.duration)
-	within(o.workers >= 1 && o.workers <= 16, "--workers: %d: accepted is 1 to 16", o.workers)
-	within(o.first > 0 && o.step > 0, "--first and --step: accepted is more than 0")
-	within(o.rate >= 1 && o.few >= 10*o.rate && o.many >= o.few && o.many <= 1_000_000,
-		"--rate, --few, --many: accepted is 10 times the rate or more, up to 1000000")
-	return errors.Join(errs...)
 }

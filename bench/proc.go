@@ -76,15 +76,6 @@ func family(root int) (stats []processStat, err error) {
 	return stats, nil
 }
 
-// familyCPU gives the CPU time that a process and its children have used, those included that have ended.
-func familyCPU(root int) (cpu time.Duration, err error) {
-	stats, err := family(root)
-	for _, stat := range stats {
-		cpu += stat.cpu + stat.buried
-	}
-	return cpu, err
-}
-
 // ownCPU gives the CPU time that this process has used.
 func ownCPU() time.Duration {
 	var usage syscall.Rusage
@@ -129,25 +120,18 @@ type machine struct {
 	Go     string `json:"go"`
 }
 
+var modelLine = regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`)
+
 func thisMachine() machine {
-	return machine{CPU: cpuModel(), Cores: runtime.NumCPU(), Kernel: kernel(), Go: runtime.Version()}
+	cpu := runtime.GOARCH
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	if match := modelLine.FindStringSubmatch(string(text)); match != nil {
+		cpu = match[1]
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return machine{CPU: cpu, Cores: runtime.NumCPU(), Kernel: strings.TrimSpace(string(kernel)), Go: runtime.Version()}
 }
 
 func (m machine) String() string {
 	return fmt.Sprintf("%d cores of %s, Linux %s, %s", m.Cores, m.CPU, m.Kernel, m.Go)
-}
-
-var modelLine = regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`)
-
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	if match := modelLine.FindStringSubmatch(string(text)); match != nil {
-		return match[1]
-	}
-	return runtime.GOARCH
-}
-
-func kernel() string {
-	text, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return strings.TrimSpace(string(text))
 }

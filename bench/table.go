@@ -38,31 +38,27 @@ func (t *table) write(w io.Writer) error {
 	var text strings.Builder
 	text.WriteByte('\n')
 	for i, row := range append(rows[:1:1], append([][]string{rule}, rows[1:]...)...) {
-		writeRow(&text, row, widths, i == 1)
+		for column, width := range widths {
+			cell := ""
+			if column < len(row) {
+				cell = row[column]
+			}
+			pad := strings.Repeat(" ", width-utf8.RuneCountInString(cell))
+			switch {
+			case column == 0:
+				fmt.Fprintf(&text, "| %s%s |", cell, pad)
+			case i == 1: // the rule
+				fmt.Fprintf(&text, " %s: |", cell[1:])
+			default:
+				fmt.Fprintf(&text, " %s%s |", pad, cell)
+			}
+		}
+		text.WriteByte('\n')
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return fmt.Errorf("print the table: %w", err)
 	}
 	return nil
-}
-
-func writeRow(w *strings.Builder, row []string, widths []int, isRule bool) {
-	for i, width := range widths {
-		cell := ""
-		if i < len(row) {
-			cell = row[i]
-		}
-		pad := strings.Repeat(" ", width-utf8.RuneCountInString(cell))
-		switch {
-		case i == 0:
-			fmt.Fprintf(w, "| %s%s |", cell, pad)
-		case isRule:
-			fmt.Fprintf(w, " %s: |", cell[1:])
-		default:
-			fmt.Fprintf(w, " %s%s |", pad, cell)
-		}
-	}
-	w.WriteByte('\n')
 }
 
 // number writes a value with as many digits as tell something.

@@ -1,5 +1,5 @@
 // Package db holds the database: its schema (schema), the queries (queries) and what sqlc generates from both. By hand
-// are only this file, the migrations, and the read that hides how the log is keyed.
+// are connections, migrations, the sorting of errors, what belongs to a row, and the read that hides how the log is keyed.
 package db
 
 import (

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Trouble is what an error of the database means for its caller (HOSTILE section 11).
+// Trouble is what an error of the database means for its caller.
 type Trouble int
 
 const (

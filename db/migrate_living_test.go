@@ -35,7 +35,7 @@ func schemaUpTo(t *testing.T, version int, madeUp ...string) fs.FS {
 	add := func(path, name string) {
 		content, err := os.ReadFile(path)
 		require.NoError(t, err)
-		files[name] = &fstest.MapFile{Data: content}
+		files["schema/"+name] = &fstest.MapFile{Data: content}
 	}
 	for _, path := range paths[:version] {
 		add(path, filepath.Base(path))
@@ -266,7 +266,7 @@ func TestMigrationsMeetALivingDatabase(t *testing.T) {
 
 	t.Run("GoodOnesPass", func(t *testing.T) {
 		t.Parallel()
-		require.Empty(t, meet(t, dbtest.URL(t), schemaUpTo(t, latest, "column.sql", "index.sql")))
+		require.Empty(t, meet(t, dbtest.URL(t), schemaUpTo(t, latest, "column.sql", "index.sql", "settings.sql")))
 	})
 
 	t.Run("AnIndexIsMadeWhileOthersWaitToMigrate", func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -63,8 +64,7 @@ func TestMigrations(t *testing.T) {
 
 		require.NoError(t, db.MigrateDown(t.Context(), databaseURL, 100, discard))
 		require.Equal(t, never, versions(t, pool))
-		const leftovers = `pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')
-			AND relname <> 'schema_version'`
+		const leftovers = `pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'S')`
 		require.Zero(t, count(t, pool, leftovers))
 		require.Zero(t, count(t, pool, `pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE '%slot%'`))
 		require.Zero(t, count(t, pool, `pg_type WHERE typname = 'river_job_state'`))
@@ -121,6 +121,18 @@ func TestMigrations(t *testing.T) {
 
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		require.True(t, versions(t, pool).Current())
+	})
+
+	t.Run("SoDoesWhatRunsOutsideATransaction", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		proxy, proxied := dbtest.NewProxy(t, databaseURL)
+		files := schemaUpTo(t, latest, "index.sql", "column.sql")
+		up := func() error { return db.MigrateUpBy(t.Context(), proxied, files, chunk, discard) }
+		require.Greater(t, cuts(t, proxy, up), 5)
+		require.Equal(t, latest+2, versions(t, pool).Riverwatch)
+		require.Equal(t, 1, count(t, pool, "pg_index WHERE indexrelid = 'monitors_updated'::regclass AND indisvalid"))
 	})
 
 	t.Run("TenProcessesAtOnce", func(t *testing.T) {
@@ -207,11 +219,21 @@ func TestMigrations(t *testing.T) {
 		require.Equal(t, 1, count(t, pool, "schema_version WHERE version = 10"))
 	})
 
+	t.Run("SoIsOneWithoutMigrations", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		pool := dbtest.Open(t, databaseURL)
+		_, err := pool.Exec(t.Context(), "CREATE TABLE schema_version (version int4 NOT NULL); INSERT INTO schema_version VALUES (0)")
+		require.NoError(t, err)
+		require.ErrorIs(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard), db.ErrEarlierBuild)
+		require.Equal(t, 1, count(t, pool, "pg_class WHERE relnamespace = 'public'::regnamespace"))
+	})
+
 	t.Run("SoIsOneOfAnotherBaseline", func(t *testing.T) {
 		t.Parallel()
 		databaseURL := dbtest.URL(t)
 		pool := dbtest.Open(t, databaseURL)
-		_, err := pool.Exec(t.Context(), "UPDATE schema_baseline SET hash = '0123456789abcdef'")
+		_, err := pool.Exec(t.Context(), "UPDATE schema_version SET baseline = '0123456789abcdef'")
 		require.NoError(t, err)
 		err = db.MigrateUp(t.Context(), databaseURL, chunk, discard)
 		require.ErrorIs(t, err, db.ErrEarlierBuild)
@@ -238,6 +260,26 @@ func TestMigrations(t *testing.T) {
 		_, err = db.SchemaVersions(t.Context(), pool)
 		require.ErrorContains(t, err, "get the schema's versions")
 	})
+}
+
+func TestMigrationFiles(t *testing.T) {
+	t.Parallel()
+	const good = "SELECT 1;\n\n---- create above / drop below ----\n\nSELECT 2;\n"
+	for name, files := range map[string]map[string]string{
+		"ANumberIsLeftOut":    {"001_a.sql": good, "003_c.sql": good},
+		"ANumberIsThereTwice": {"001_a.sql": good, "001_b.sql": good},
+		"NoNumber":            {"a.sql": good},
+		"NoUndo":              {"001_a.sql": "SELECT 1;"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			schema := fstest.MapFS{}
+			for name, text := range files {
+				schema["schema/"+name] = &fstest.MapFile{Data: []byte(text)}
+			}
+			require.ErrorContains(t, db.MigrateUpBy(t.Context(), dbtest.EmptyURL(t), schema, chunk, discard), "its name must begin with")
+		})
+	}
 }
 
 func TestSchemaHash(t *testing.T) {

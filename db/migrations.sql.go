@@ -9,26 +9,33 @@ import (
 	"context"
 )
 
-const getBaseline = `-- name: GetBaseline :one
-SELECT hash FROM schema_baseline
+const getRiverVersion = `-- name: GetRiverVersion :one
+SELECT coalesce(max(version), 0)::integer FROM river_migration WHERE line = 'main'
 `
 
-func (q *Queries) GetBaseline(ctx context.Context) (string, error) {
-	row := q.db.QueryRow(ctx, getBaseline)
-	var hash string
-	err := row.Scan(&hash)
-	return hash, err
+// GetRiverVersion gives how far River's schema is.
+func (q *Queries) GetRiverVersion(ctx context.Context) (int, error) {
+	row := q.db.QueryRow(ctx, getRiverVersion)
+	var column_1 int
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
-const getSchemaVersion = `-- name: GetSchemaVersion :one
-SELECT version FROM schema_version
+const getSchema = `-- name: GetSchema :one
+SELECT version, coalesce(to_jsonb(schema_version) ->> 'baseline', 'none')::text AS baseline FROM schema_version
 `
 
-func (q *Queries) GetSchemaVersion(ctx context.Context) (int, error) {
-	row := q.db.QueryRow(ctx, getSchemaVersion)
-	var version int
-	err := row.Scan(&version)
-	return version, err
+type GetSchemaRow struct {
+	Version  int
+	Baseline string
+}
+
+// GetSchema gives how far our schema is, and its baseline. Databases of builds before this table was ours have none.
+func (q *Queries) GetSchema(ctx context.Context) (GetSchemaRow, error) {
+	row := q.db.QueryRow(ctx, getSchema)
+	var i GetSchemaRow
+	err := row.Scan(&i.Version, &i.Baseline)
+	return i, err
 }
 
 const listBlockers = `-- name: ListBlockers :many
@@ -76,33 +83,18 @@ func (q *Queries) ListBlockers(ctx context.Context, applicationName string) ([]L
 	return items, nil
 }
 
-const nameBaseline = `-- name: NameBaseline :exec
-SELECT set_config('riverwatch.baseline', $1::text, false)
+const setSchema = `-- name: SetSchema :exec
+UPDATE schema_version SET version = $1, baseline = $2
 `
 
-// NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
-func (q *Queries) NameBaseline(ctx context.Context, hash string) error {
-	_, err := q.db.Exec(ctx, nameBaseline, hash)
+type SetSchemaParams struct {
+	Version  int
+	Baseline string
+}
+
+func (q *Queries) SetSchema(ctx context.Context, arg SetSchemaParams) error {
+	_, err := q.db.Exec(ctx, setSchema, arg.Version, arg.Baseline)
 	return err
-}
-
-const schemaVersions = `-- name: SchemaVersions :one
-SELECT
-    (SELECT version FROM schema_version)::integer AS riverwatch,
-    (SELECT coalesce(max(version), 0) FROM river_migration WHERE line = 'main')::integer AS river
-`
-
-type SchemaVersionsRow struct {
-	Riverwatch int
-	River      int
-}
-
-// SchemaVersions gives the versions of our schema and of River's.
-func (q *Queries) SchemaVersions(ctx context.Context) (SchemaVersionsRow, error) {
-	row := q.db.QueryRow(ctx, schemaVersions)
-	var i SchemaVersionsRow
-	err := row.Scan(&i.Riverwatch, &i.River)
-	return i, err
 }
 
 const tryLockMigrations = `-- name: TryLockMigrations :one

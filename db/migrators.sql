@@ -1,5 +1,5 @@
--- Tables that River's migrator and tern make and keep, and a view of Postgres' own, as far as our queries read them. For
--- sqlc alone.
+-- Tables that River's migrator makes and keeps, and a view of Postgres' own, as far as our queries read them. For sqlc
+-- alone.
 
 CREATE TABLE river_job (
     id bigint PRIMARY KEY,
@@ -11,10 +11,6 @@ CREATE TABLE river_job (
 CREATE TABLE river_migration (
     line text NOT NULL,
     version bigint NOT NULL
-);
-
-CREATE TABLE schema_version (
-    version integer NOT NULL
 );
 
 CREATE TABLE pg_stat_activity (

@@ -32,7 +32,7 @@ func TestReady(t *testing.T) {
 func TestSchemaOfAnEarlierBuild(t *testing.T) {
 	t.Parallel()
 	a := newTestAPI(t)
-	_, err := a.pool.Exec(t.Context(), "UPDATE schema_baseline SET hash = 'another'")
+	_, err := a.pool.Exec(t.Context(), "UPDATE schema_version SET baseline = 'another'")
 	require.NoError(t, err)
 	answer := a.get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, answer.status, answer.raw)

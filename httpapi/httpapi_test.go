@@ -291,8 +291,7 @@ func TestProtocol(t *testing.T) {
 	}
 
 	for name, value := range map[string]string{
-		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
-		"Access-Control-Allow-Origin": "",
+		"Cache-Control": "no-store", "Access-Control-Allow-Origin": "",
 	} {
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, monitorsPath, http.NoBody)
 		request.Header.Set("Origin", "https://evil.example")

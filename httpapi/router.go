@@ -26,7 +26,7 @@ func newRouter(logger *slog.Logger, traces trace.TracerProvider) *gin.Engine {
 	}
 	router.Use(
 		gin.CustomRecoveryWithWriter(io.Discard, recovered(logger)),
-		setHeaders,
+		func(c *gin.Context) { c.Header("Cache-Control", "no-store") },
 		requireJSON,
 	)
 	router.NoRoute(func(c *gin.Context) {
@@ -55,15 +55,6 @@ func recovered(logger *slog.Logger) gin.RecoveryFunc {
 			slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 		abort(c, internalError())
 	}
-}
-
-func setHeaders(c *gin.Context) {
-	c.Header("X-Content-Type-Options", "nosniff")
-	c.Header("Referrer-Policy", "no-referrer")
-	c.Header("Cross-Origin-Opener-Policy", "same-origin")
-	c.Header("Cache-Control", "no-store")
-	c.Header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	c.Next()
 }
 
 // requireJSON refuses a body of another type. A form on a stranger's page cannot send JSON, so that this also keeps

@@ -74,7 +74,19 @@ func (f checkFlags) read(
 	rawURL string, getenv func(string) string,
 ) (settings probe.Settings, target probe.Target, wrong []probe.FieldError) {
 	r := flagReader{getenv: getenv}
-	settings = r.settings(f)
+	var err error
+	settings.Policy.Allow, settings.Policy.AllowAt, err = egress.ParseAllow(strings.Join(f.allow, ","))
+	if err != nil {
+		r.refuse("allow_cidr", "flag_invalid", err.Error())
+	}
+	if settings.Policy.AllowPorts, err = egress.ParsePorts(strings.Join(f.allowPorts, ",")); err != nil {
+		r.refuse("allow_port", "flag_invalid", err.Error())
+	}
+	if f.resolver != "" {
+		if settings.Resolver, err = netip.ParseAddrPort(f.resolver); err != nil {
+			r.refuse("resolver", "flag_invalid", "must be an address and a port such as 9.9.9.9:53")
+		}
+	}
 	target = r.target(f, rawURL, settings.Policy)
 	return settings, target, r.wrong
 }
@@ -87,24 +99,6 @@ type flagReader struct {
 
 func (r *flagReader) refuse(field, code, message string) {
 	r.wrong = append(r.wrong, probe.FieldError{Field: field, InputError: &probe.InputError{Code: code, Message: message}})
-}
-
-func (r *flagReader) settings(f checkFlags) (settings probe.Settings) {
-	var err error
-	settings.Policy.Allow, settings.Policy.AllowAt, err = egress.ParseAllow(strings.Join(f.allow, ","))
-	if err != nil {
-		r.refuse("allow_cidr", "flag_invalid", err.Error())
-	}
-	if settings.Policy.AllowPorts, err = egress.ParsePorts(strings.Join(f.allowPorts, ",")); err != nil {
-		r.refuse("allow_port", "flag_invalid", err.Error())
-	}
-	if f.resolver == "" {
-		return settings
-	}
-	if settings.Resolver, err = netip.ParseAddrPort(f.resolver); err != nil {
-		r.refuse("resolver", "flag_invalid", "must be an address and a port such as 9.9.9.9:53")
-	}
-	return settings
 }
 
 func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) probe.Target {
@@ -120,10 +114,14 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) p
 		URL: normal, Method: f.method, Timeout: f.timeout, AcceptedStatuses: f.statuses, Regexp: first,
 		RegexpInvert: f.regexpInvert, MaxRedirects: f.maxRedirects,
 		Request: probe.Request{
-			Body: f.data, UserAgent: f.userAgent, HostOverride: f.host, HTTP2: f.http2, TLSSkipVerify: f.insecure,
-			CAPEM: r.file("ca_pem", f.caFile), ClientCertPEM: r.file("client_certificate_pem", f.certFile),
+			Headers: map[string]string{}, Body: f.data, UserAgent: f.userAgent, HostOverride: f.host, HTTP2: f.http2,
+			TLSSkipVerify: f.insecure, CAPEM: r.file("ca_pem", f.caFile),
+			ClientCertPEM: r.file("client_certificate_pem", f.certFile),
 		},
-		Secrets: probe.Secrets{ClientKeyPEM: r.file("client_key_pem", f.keyFile)},
+		Secrets: probe.Secrets{
+			Headers: map[string]string{}, BearerToken: r.secret(f.bearer, "RIVERWATCH_CHECK_TOKEN"),
+			ClientKeyPEM: r.file("client_key_pem", f.keyFile),
+		},
 		Expectations: probe.Expectations{
 			Regexps: more, MaxTotalMS: r.milliseconds("max_total_ms", f.maxTotal), CertificateDays: f.certificateDays,
 			DegradedAfterMS: r.milliseconds("degraded_after_ms", f.degradedAfter), JSON: r.jsonPaths(f.jsonPaths),
@@ -135,45 +133,19 @@ func (r *flagReader) target(f checkFlags, rawURL string, policy egress.Policy) p
 			target.Method = http.MethodPost
 		}
 	}
-	target.Request.Headers, target.Secrets.Headers = splitSecret(r.named("headers", f.headers))
-	target.Expectations.HeaderRegexps = r.named("header_regexps", f.headerRegexps)
-	r.authenticate(f, &target)
-	r.version(f, &target)
-	r.wrong = append(r.wrong, target.Check()...)
-	return target
-}
-
-// splitSecret takes the headers apart that are secret: a target that echoes one must not bring it on the screen.
-func splitSecret(headers map[string]string) (plain, secret map[string]string) {
-	plain, secret = map[string]string{}, map[string]string{}
-	for name, value := range headers {
-		if probe.SecretHeader(name) {
-			secret[name] = value
+	for name, value := range r.named("headers", f.headers) {
+		if probe.SecretHeader(name) { // a target that echoes it must not bring it on the screen
+			target.Secrets.Headers[name] = value
 		} else {
-			plain[name] = value
+			target.Request.Headers[name] = value
 		}
 	}
-	return plain, secret
-}
-
-// authenticate takes secrets of the environment for those that are "-".
-func (r *flagReader) authenticate(f checkFlags, target *probe.Target) {
+	target.Expectations.HeaderRegexps = r.named("header_regexps", f.headerRegexps)
 	user, password, hasPassword := strings.Cut(f.basic, ":")
 	if f.basic != "" && !hasPassword {
 		r.refuse("basic_username", "flag_invalid", "must be user:password, or user:- with the password in RIVERWATCH_CHECK_PASSWORD")
 	}
 	target.Request.BasicUsername, target.Secrets.BasicPassword = user, r.secret(password, "RIVERWATCH_CHECK_PASSWORD")
-	target.Secrets.BearerToken = r.secret(f.bearer, "RIVERWATCH_CHECK_TOKEN")
-}
-
-func (r *flagReader) secret(given, variable string) string {
-	if given == "-" {
-		return r.getenv(variable)
-	}
-	return given
-}
-
-func (r *flagReader) version(f checkFlags, target *probe.Target) {
 	switch {
 	case f.ipv4 && f.ipv6:
 		r.refuse("ip_version", "flag_invalid", "only one of --ipv4 and --ipv6 may be set")
@@ -182,6 +154,16 @@ func (r *flagReader) version(f checkFlags, target *probe.Target) {
 	case f.ipv6:
 		target.Request.IPVersion = 6
 	}
+	r.wrong = append(r.wrong, target.Check()...)
+	return target
+}
+
+// secret takes from the environment what is "-".
+func (r *flagReader) secret(given, variable string) string {
+	if given == "-" {
+		return r.getenv(variable)
+	}
+	return given
 }
 
 func (r *flagReader) file(field, path string) string {

@@ -19,12 +19,53 @@ const (
 // printCheck prints what came of a probe for people, as far as there is any of it.
 func (p *program) printCheck(output checkOutput) error {
 	var page bytes.Buffer
-	output.writeSummary(&page)
+	rows(&page, func(table io.Writer) {
+		fmt.Fprintf(table, "url\t%s\noutcome\t%s\n", output.URL, output.Outcome)
+		if output.Error != "" {
+			fmt.Fprintf(table, "error\t%s\n", output.Error)
+		}
+		if output.HTTPStatus != nil {
+			status := strings.TrimSpace(fmt.Sprintf("%d %s", *output.HTTPStatus, http.StatusText(*output.HTTPStatus)))
+			if output.HTTPVersion != nil {
+				status += " (" + *output.HTTPVersion + ")"
+			}
+			fmt.Fprintf(table, "status\t%s\n", status)
+		}
+		if output.RemoteIP != nil {
+			fmt.Fprintf(table, "remote ip\t%s\n", *output.RemoteIP)
+		}
+		if output.BodyBytes != nil {
+			fmt.Fprintf(table, "body\t%d bytes\n", *output.BodyBytes)
+		}
+	})
 	output.writePhases(&page)
-	output.writeRedirects(&page)
+	if len(output.Redirects) > 0 {
+		rows(&page, func(table io.Writer) {
+			fmt.Fprintln(table, "\nredirected")
+			for _, redirect := range output.Redirects {
+				fmt.Fprintf(table, "%d\tto %s\n", redirect.Status, redirect.Location)
+			}
+		})
+	}
 	output.writeCertificate(&page)
-	output.writeExpectations(&page)
-	output.writeExcerpt(&page)
+	if len(output.Expectations) > 0 {
+		rows(&page, func(table io.Writer) {
+			fmt.Fprintln(table, "\nexpected")
+			for _, e := range output.Expectations {
+				mark := "✗"
+				if e.Met {
+					mark = "✓"
+				}
+				fmt.Fprintf(table, "%s %s\twanted %s\tfound %s\n", mark, e.Name, e.Want, e.Found)
+			}
+		})
+	}
+	if output.BodyExcerpt != nil {
+		fmt.Fprintln(&page, "\nbody")
+		for line := range strings.SplitSeq(strings.TrimRight(*output.BodyExcerpt, "\n"), "\n") {
+			fmt.Fprintf(&page, "  │ %s\n", line)
+		}
+	}
 	if _, err := page.WriteTo(p.stdout); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
@@ -36,28 +77,6 @@ func rows(page io.Writer, write func(table io.Writer)) {
 	table := tabwriter.NewWriter(page, 0, 0, 2, ' ', 0)
 	write(table)
 	_ = table.Flush()
-}
-
-func (o checkOutput) writeSummary(page io.Writer) {
-	rows(page, func(table io.Writer) {
-		fmt.Fprintf(table, "url\t%s\noutcome\t%s\n", o.URL, o.Outcome)
-		if o.Error != "" {
-			fmt.Fprintf(table, "error\t%s\n", o.Error)
-		}
-		if o.HTTPStatus != nil {
-			status := strings.TrimSpace(fmt.Sprintf("%d %s", *o.HTTPStatus, http.StatusText(*o.HTTPStatus)))
-			if o.HTTPVersion != nil {
-				status += " (" + *o.HTTPVersion + ")"
-			}
-			fmt.Fprintf(table, "status\t%s\n", status)
-		}
-		if o.RemoteIP != nil {
-			fmt.Fprintf(table, "remote ip\t%s\n", *o.RemoteIP)
-		}
-		if o.BodyBytes != nil {
-			fmt.Fprintf(table, "body\t%d bytes\n", *o.BodyBytes)
-		}
-	})
 }
 
 // writePhases writes how long each phase of the last request took, until when it had come, and where in time it lies.
@@ -99,18 +118,6 @@ func bar(from, until, all float64) string {
 	return strings.Repeat("·", start) + strings.Repeat("█", end-start)
 }
 
-func (o checkOutput) writeRedirects(page io.Writer) {
-	if len(o.Redirects) == 0 {
-		return
-	}
-	rows(page, func(table io.Writer) {
-		fmt.Fprintln(table, "\nredirected")
-		for _, redirect := range o.Redirects {
-			fmt.Fprintf(table, "%d\tto %s\n", redirect.Status, redirect.Location)
-		}
-	})
-}
-
 func (o checkOutput) writeCertificate(page io.Writer) {
 	c := o.Certificate
 	if c == nil {
@@ -129,30 +136,4 @@ func (o checkOutput) writeCertificate(page io.Writer) {
 		fmt.Fprintf(table, "valid\t%s to %s (%s)\n", c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), left)
 		fmt.Fprintf(table, "sha-256\t%s\n", c.Fingerprint)
 	})
-}
-
-func (o checkOutput) writeExpectations(page io.Writer) {
-	if len(o.Expectations) == 0 {
-		return
-	}
-	rows(page, func(table io.Writer) {
-		fmt.Fprintln(table, "\nexpected")
-		for _, e := range o.Expectations {
-			mark := "✗"
-			if e.Met {
-				mark = "✓"
-			}
-			fmt.Fprintf(table, "%s %s\twanted %s\tfound %s\n", mark, e.Name, e.Want, e.Found)
-		}
-	})
-}
-
-func (o checkOutput) writeExcerpt(page io.Writer) {
-	if o.BodyExcerpt == nil {
-		return
-	}
-	fmt.Fprintln(page, "\nbody")
-	for line := range strings.SplitSeq(strings.TrimRight(*o.BodyExcerpt, "\n"), "\n") {
-		fmt.Fprintf(page, "  │ %s\n", line)
-	}
 }

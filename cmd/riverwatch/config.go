@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -127,28 +129,31 @@ var (
 // loadConfig reads the settings, and reports all that are wrong at once.
 func loadConfig(getenv func(string) string) (config, error) {
 	var c config
-	environment, err := environmentOf(&c, getenv)
+	params, err := env.GetFieldParams(&c)
 	if err != nil {
-		return c, err
+		return c, fmt.Errorf("list the settings: %w", err)
+	}
+	environment := map[string]string{} // as far as it is set
+	for _, param := range params {
+		if value := getenv(param.Key); value != "" {
+			environment[param.Key] = value
+		}
 	}
 	errs := parseErrors(env.ParseWithOptions(&c, env.Options{Environment: environment}))
 	errs = append(errs, c.check(errs)...)
 	return c, errors.Join(errs...)
 }
 
-// environmentOf gives the variables that c names, as far as they are set.
-func environmentOf(c *config, getenv func(string) string) (map[string]string, error) {
-	params, err := env.GetFieldParams(c)
-	if err != nil {
-		return nil, fmt.Errorf("list the settings: %w", err)
-	}
-	environment := map[string]string{}
-	for _, param := range params {
-		if value := getenv(param.Key); value != "" {
-			environment[param.Key] = value
-		}
-	}
-	return environment, nil
+// accepted says what settings of a type may be, where it is not a whole number.
+var accepted = map[reflect.Type]string{
+	reflect.TypeFor[netip.AddrPort](): "an address and a port, such as 127.0.0.1:8080",
+	reflect.TypeFor[cidrs]():          "a comma-separated list such as 10.0.0.0/8,fd00::/8",
+	reflect.TypeFor[allowList]():      "a comma-separated list such as 10.0.0.0/8,fd00::/8, or with a port 10.0.0.0/8@8080",
+	reflect.TypeFor[ports]():          "a comma-separated list such as 22,25",
+	reflect.TypeFor[nat64]():          "a comma-separated list such as 64:ff9b:1::/96",
+	reflect.TypeFor[duration]():       "a duration such as 6h or 30m",
+	reflect.TypeFor[logFormat]():      "text or json",
+	reflect.TypeFor[slog.Level]():     "debug, info, warn or error",
 }
 
 // parseErrors names each setting that cannot be read by its variable.
@@ -164,32 +169,10 @@ func parseErrors(err error) (errs []error) {
 			continue
 		}
 		field, _ := reflect.TypeFor[config]().FieldByName(parse.Name)
-		errs = append(errs, fmt.Errorf("%s: %w (%s)", field.Tag.Get("env"), parse.Err, accepted(field.Type)))
+		errs = append(errs, fmt.Errorf("%s: %w (accepted is %s)",
+			field.Tag.Get("env"), parse.Err, cmp.Or(accepted[field.Type], "a whole number")))
 	}
 	return errs
-}
-
-func accepted(fieldType reflect.Type) string {
-	switch fieldType {
-	case reflect.TypeFor[netip.AddrPort]():
-		return "accepted is an address and a port, such as 127.0.0.1:8080"
-	case reflect.TypeFor[cidrs]():
-		return "accepted is a comma-separated list such as 10.0.0.0/8,fd00::/8"
-	case reflect.TypeFor[allowList]():
-		return "accepted is a comma-separated list such as 10.0.0.0/8,fd00::/8, or with a port 10.0.0.0/8@8080"
-	case reflect.TypeFor[ports]():
-		return "accepted is a comma-separated list such as 22,25"
-	case reflect.TypeFor[nat64]():
-		return "accepted is a comma-separated list such as 64:ff9b:1::/96"
-	case reflect.TypeFor[duration]():
-		return "accepted is a duration such as 6h or 30m"
-	case reflect.TypeFor[logFormat]():
-		return "accepted is text or json"
-	case reflect.TypeFor[slog.Level]():
-		return "accepted is debug, info, warn or error"
-	default:
-		return "accepted is a whole number"
-	}
 }
 
 // check finds values that can be read but not used. What failed to parse is 0, and reported already.
@@ -219,9 +202,12 @@ func (c config) check(parseErrors []error) (errs []error) {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_METRICS_LISTEN: %q: accepted is an address and a port such as %s, or off",
 			c.MetricsListen, defaultMetricsListen))
 	}
-	if endpoint := c.tracesEndpoint(); endpoint != "" && !isHTTP(endpoint) {
-		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "+
-			"accepted is a URL of OTLP over HTTP such as http://127.0.0.1:4318"))
+	if endpoint := c.tracesEndpoint(); endpoint != "" {
+		parsed, err := url.Parse(endpoint)
+		if err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "" {
+			errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "+
+				"accepted is a URL of OTLP over HTTP such as http://127.0.0.1:4318"))
+		}
 	}
 	if chunk := time.Duration(c.LogChunk); chunk < time.Hour || chunk > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_LOG_CHUNK: %s: accepted is 1h to 720h", chunk))

@@ -11,8 +11,8 @@ import (
 	"riverwatch/httpapi"
 )
 
-// handler joins the API and River UI. Requests that a browser makes for another site are refused, which River UI itself
-// would not do.
+// handler joins the API, its documentation and River UI behind one set of headers. Requests that a browser makes for
+// another site are refused, which River UI itself would not do.
 func (s *server) handler(ctx context.Context) (http.Handler, error) {
 	ui, err := riverui.NewHandler(&riverui.HandlerOpts{
 		Endpoints: riverui.NewEndpoints(s.queue, nil),
@@ -31,16 +31,18 @@ func (s *server) handler(ctx context.Context) (http.Handler, error) {
 		Pool: s.pool, Queue: s.queue, Policy: s.policy, Version: version, Now: time.Now, Logger: s.logger,
 		Traces: s.traces,
 	}))
-	mux.Handle("/river/", framesRefused(ui))
-	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
-	return http.NewCrossOriginProtection().Handler(mux), nil
-}
-
-func framesRefused(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
+	mux.HandleFunc("/river/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'") // it is not made for more
+		ui.ServeHTTP(w, r)
 	})
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
+	protected := http.NewCrossOriginProtection().Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A browser is to do as little as it can with an answer. A page that needs more has a policy of its own instead.
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		protected.ServeHTTP(w, r)
+	}), nil
 }

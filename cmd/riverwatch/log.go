@@ -61,7 +61,11 @@ func (h *textHandler) Handle(ctx context.Context, record slog.Record) error {
 		bare.AddAttrs(attr)
 		return true
 	})
-	message, colour := clean(record.Message), ""
+	message, colour := record.Message, ""
+	strange := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
+	if strings.ContainsFunc(message, strange) { // it would do something to a terminal
+		message = strconv.Quote(message)
+	}
 	switch {
 	case record.Level >= slog.LevelError:
 		message, colour = "error: "+message, "\x1b[31m"
@@ -108,13 +112,4 @@ func (h *textHandler) WithGroup(name string) slog.Handler {
 	with := *h
 	with.Handler = h.Handler.WithGroup(name)
 	return &with
-}
-
-// clean quotes a text that has characters in it which do something to a terminal.
-func clean(text string) string {
-	strange := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
-	if strings.ContainsFunc(text, strange) {
-		return strconv.Quote(text)
-	}
-	return text
 }

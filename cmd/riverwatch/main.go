@@ -28,20 +28,7 @@ func main() {
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRootCommand(&program{getenv: getenv, stdout: stdout, stderr: stderr})
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
-}
-
-// program is what every command shares.
-type program struct {
-	getenv         func(string) string
-	stdout, stderr io.Writer
-}
-
-func newRootCommand(p *program) *cobra.Command {
+	p := &program{getenv: getenv, stdout: stdout, stderr: stderr}
 	root := &cobra.Command{
 		Use:   "riverwatch",
 		Short: "Watches URLs, on time, from as many workers as it takes",
@@ -63,11 +50,18 @@ workers share the scans among them, and no scan is done twice.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 	})
-	root.AddCommand(
-		p.serveCommand(), p.apiCommand(), p.workerCommand(), p.migrateCommand(), p.generateCommand(), p.checkCommand(),
-		p.healthcheckCommand(),
-	)
-	return root
+	root.AddCommand(p.roleCommands()...)
+	root.AddCommand(p.migrateCommand(), p.generateCommand(), p.checkCommand(), p.healthcheckCommand())
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// program is what every command shares.
+type program struct {
+	getenv         func(string) string
+	stdout, stderr io.Writer
 }
 
 // exitError is an error with the code to exit with.

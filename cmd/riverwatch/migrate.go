@@ -26,7 +26,16 @@ processes migrate at once, they do so one after the other.`,
 		Use:   "down",
 		Short: "Undo migrations, and lose what is in the tables that they made",
 		Args:  noArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateDown(cmd.Context(), steps) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if steps < 1 {
+				return usageError(fmt.Errorf("--steps: %d: accepted is 1 or more", steps))
+			}
+			config, logger, err := p.settings()
+			if err != nil {
+				return err
+			}
+			return db.MigrateDown(cmd.Context(), config.DatabaseURL, steps, logger)
+		},
 	}
 	down.Flags().IntVar(&steps, "steps", 1, "how many migrations to undo; with the last of ours, River's go too")
 	migrate.AddCommand(
@@ -34,7 +43,21 @@ processes migrate at once, they do so one after the other.`,
 			Use:   "up",
 			Short: "Bring the schema up to what this program needs",
 			Args:  noArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return p.migrateUp(cmd.Context()) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				config, logger, err := p.settings()
+				if err != nil {
+					return err
+				}
+				pool, err := db.Open(cmd.Context(), config.DatabaseURL, config.DBConnections)
+				if err != nil {
+					return err
+				}
+				defer pool.Close()
+				if err := p.bringUp(cmd.Context(), config, pool, logger); err != nil {
+					return err
+				}
+				return p.migrateStatus(cmd.Context())
+			},
 		},
 		down,
 		&cobra.Command{
@@ -45,22 +68,6 @@ processes migrate at once, they do so one after the other.`,
 		},
 	)
 	return migrate
-}
-
-func (p *program) migrateUp(ctx context.Context) error {
-	config, logger, err := p.settings()
-	if err != nil {
-		return err
-	}
-	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := p.bringUp(ctx, config, pool, logger); err != nil {
-		return err
-	}
-	return p.migrateStatus(ctx)
 }
 
 // bringUp brings the schema up to date, and says so in a line. The migrations one by one are for RIVERWATCH_LOG_LEVEL=debug.
@@ -90,17 +97,6 @@ func (p *program) bringUp(ctx context.Context, config config, pool *pgxpool.Pool
 	return nil
 }
 
-func (p *program) migrateDown(ctx context.Context, steps int) error {
-	if steps < 1 {
-		return usageError(fmt.Errorf("--steps: %d: accepted is 1 or more", steps))
-	}
-	config, logger, err := p.settings()
-	if err != nil {
-		return err
-	}
-	return db.MigrateDown(ctx, config.DatabaseURL, steps, logger)
-}
-
 func (p *program) migrateStatus(ctx context.Context) error {
 	config, _, err := p.settings()
 	if err != nil {
@@ -123,7 +119,7 @@ func (p *program) migrateStatus(ctx context.Context) error {
 	return nil
 }
 
-// settings reads the settings for a command that does one thing and ends.
+// settings reads the settings, and makes the logger that they ask for.
 func (p *program) settings() (config, *slog.Logger, error) {
 	config, err := loadConfig(p.getenv)
 	if err != nil {

@@ -42,42 +42,39 @@ const (
 // roles say what a process does.
 type roles struct{ migrates, answers, scans bool }
 
-func (p *program) serveCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "serve",
-		Short: "Do everything in one process: migrate, answer the API, show River UI, and scan",
-		Long: `Brings the database's schema up to date, then answers the API, shows River UI and the API's
+// roleCommands give the commands that run until they are stopped.
+func (p *program) roleCommands() []*cobra.Command {
+	return []*cobra.Command{
+		{
+			Use:   "serve",
+			Short: "Do everything in one process: migrate, answer the API, show River UI, and scan",
+			Long: `Brings the database's schema up to date, then answers the API, shows River UI and the API's
 documentation, and scans monitors, until it is stopped. More processes of any role may share
 the database.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.serve(cmd.Context(), roles{migrates: true, answers: true, scans: true})
+			Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return p.serve(cmd.Context(), roles{migrates: true, answers: true, scans: true})
+			},
 		},
-	}
-}
-
-func (p *program) apiCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "api",
-		Short: "Answer the API and show River UI, without scanning",
-		Long: `Answers the API and shows River UI and the API's documentation, until it is stopped. It scans
+		{
+			Use:   "api",
+			Short: "Answer the API and show River UI, without scanning",
+			Long: `Answers the API and shows River UI and the API's documentation, until it is stopped. It scans
 nothing: run "riverwatch worker" for that. It waits until the database has the schema that
 "riverwatch migrate up" makes; meanwhile it answers 503.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{answers: true}) },
-	}
-}
-
-func (p *program) workerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "worker",
-		Short: "Scan monitors, together with any number of other workers",
-		Long: `Scans monitors until it is stopped. Start as many as it takes: they share the scans among them,
+			Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{answers: true}) },
+		},
+		{
+			Use:   "worker",
+			Short: "Scan monitors, together with any number of other workers",
+			Long: `Scans monitors until it is stopped. Start as many as it takes: they share the scans among them,
 and when one dies the others go on. On SIGTERM it takes nothing new, lets open scans finish,
 and exits within 25 s. It waits until the database has the schema that "riverwatch migrate up"
 makes.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{scans: true}) },
+			Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), roles{scans: true}) },
+		},
 	}
 }
 
@@ -90,11 +87,10 @@ func noArgs(cmd *cobra.Command, args []string) error {
 
 // serve runs a process of some roles until ctx is done. It stops in the reverse order of its start.
 func (p *program) serve(ctx context.Context, roles roles) error {
-	config, err := loadConfig(p.getenv)
+	config, logger, err := p.settings()
 	if err != nil {
-		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
+		return err
 	}
-	logger := p.logger(config.LogLevel)
 	pool, err := db.Open(ctx, config.DatabaseURL, config.DBConnections)
 	if err != nil {
 		return err
@@ -162,7 +158,7 @@ type server struct {
 	traces    trace.TracerProvider // nil: none
 }
 
-// answer serves HTTP until ctx is done, and then lets open requests finish.
+// answer serves HTTP until ctx is done, and then lets open requests finish. It prints where to look.
 func (s *server) answer(ctx context.Context) error {
 	handler, err := s.handler(ctx)
 	if err != nil {
@@ -185,18 +181,6 @@ func (s *server) answer(ctx context.Context) error {
 		stopped <- httpServer.Shutdown(stopCtx)
 	}()
 
-	s.greet(ctx)
-	if err := httpServer.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve HTTP: %w", err)
-	}
-	if err := <-stopped; err != nil {
-		s.logger.WarnContext(ctx, "requests were still open when we stopped", slog.Any("error", err))
-	}
-	return nil
-}
-
-// greet tells where to look.
-func (s *server) greet(ctx context.Context) {
 	address := reachable(netip.MustParseAddrPort(s.listener.Addr().String()))
 	s.logger.InfoContext(ctx, "listening", slog.String("on", "http://"+address.String()))
 	fmt.Fprintf(s.stdout, `
@@ -206,6 +190,13 @@ Riverwatch %s is up. Worth opening:
   http://%[2]s/api/v1/monitors   your monitors
 
 `, version, address)
+	if err := httpServer.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		s.logger.WarnContext(ctx, "requests were still open when we stopped", slog.Any("error", err))
+	}
+	return nil
 }
 
 // reachable gives an address at which a listener is reached from its own machine.
@@ -216,11 +207,23 @@ func reachable(listen netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
 }
 
-// scan works River's jobs until ctx is done, and then finishes what is open.
+// scan waits until the database is there, with a schema that this program can work on. Then it works River's jobs until
+// ctx is done, and finishes what is open.
 func (s *server) scan(ctx context.Context) error {
-	if !s.awaitSchema(ctx) {
-		return nil
+	for tries := 0; ; tries++ {
+		versions, err := db.SchemaVersions(ctx, s.pool)
+		if err == nil && versions.Current() {
+			break
+		}
+		if tries%15 == 0 { // every half minute
+			s.logger.WarnContext(ctx, "waiting for the database's schema: run riverwatch migrate up",
+				slog.Int("version", versions.Riverwatch), slog.Int("wanted", versions.RiverwatchWanted), slog.Any("error", err))
+		}
+		if !wait.For(ctx, schemaTick) {
+			return nil
+		}
 	}
+
 	worker, err := jobs.NewWorker(jobs.Config{
 		Pool: s.pool, Name: s.name, Prober: probe.NewProber(s.config.probeSettings(s.policy), s.logger),
 		Limits: jobs.Limits{
@@ -233,24 +236,6 @@ func (s *server) scan(ctx context.Context) error {
 		return err
 	}
 	return worker.Run(ctx)
-}
-
-// awaitSchema waits until the database is there, with a schema that this program can work on, and reports whether ctx
-// lasted.
-func (s *server) awaitSchema(ctx context.Context) bool {
-	for tries := 0; ; tries++ {
-		versions, err := db.SchemaVersions(ctx, s.pool)
-		if err == nil && versions.Current() {
-			return true
-		}
-		if tries%15 == 0 { // every half minute
-			s.logger.WarnContext(ctx, "waiting for the database's schema: run riverwatch migrate up",
-				slog.Int("version", versions.Riverwatch), slog.Int("wanted", versions.RiverwatchWanted), slog.Any("error", err))
-		}
-		if !wait.For(ctx, schemaTick) {
-			return false
-		}
-	}
 }
 
 // processName tells this process from the others, in the log and in River UI; a pod that restarts is another one. It is

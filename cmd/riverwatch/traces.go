@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"time"
 
@@ -27,12 +26,6 @@ func (c config) tracesEndpoint() string {
 	default:
 		return ""
 	}
-}
-
-// isHTTP reports whether an endpoint is a URL that traces can be sent to.
-func isHTTP(endpoint string) bool {
-	parsed, err := url.Parse(endpoint)
-	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
 }
 
 // startTraces makes the provider of traces that the environment asks for, nil if it asks for none. flush sends what is

@@ -77,20 +77,14 @@ func (p *Proxy) serve() {
 			_ = client.Close()
 			continue
 		}
-		p.keep(client, server)
+		p.mu.Lock()
+		p.conns[client], p.conns[server] = true, true
+		if p.down {
+			p.cut()
+		}
+		p.mu.Unlock()
 		open.Go(func() { p.pipe(client, server) })
 		open.Go(func() { p.pipe(server, client) })
-	}
-}
-
-func (p *Proxy) keep(conns ...net.Conn) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range conns {
-		p.conns[conn] = true
-	}
-	if p.down {
-		p.cut()
 	}
 }
 

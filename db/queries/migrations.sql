@@ -19,18 +19,13 @@ CROSS JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocking (pid)
 JOIN pg_stat_activity AS blocker ON blocker.pid = blocking.pid
 WHERE waiting.application_name = @application_name::text AND waiting.datname = current_database();
 
--- SchemaVersions gives the versions of our schema and of River's.
--- name: SchemaVersions :one
-SELECT
-    (SELECT version FROM schema_version)::integer AS riverwatch,
-    (SELECT coalesce(max(version), 0) FROM river_migration WHERE line = 'main')::integer AS river;
+-- GetSchema gives how far our schema is, and its baseline. Databases of builds before this table was ours have none.
+-- name: GetSchema :one
+SELECT version, coalesce(to_jsonb(schema_version) ->> 'baseline', 'none')::text AS baseline FROM schema_version;
 
--- NameBaseline tells the first migration, on this connection, what schema_baseline is to say.
--- name: NameBaseline :exec
-SELECT set_config('riverwatch.baseline', @hash::text, false);
+-- name: SetSchema :exec
+UPDATE schema_version SET version = @version, baseline = @baseline;
 
--- name: GetSchemaVersion :one
-SELECT version FROM schema_version;
-
--- name: GetBaseline :one
-SELECT hash FROM schema_baseline;
+-- GetRiverVersion gives how far River's schema is.
+-- name: GetRiverVersion :one
+SELECT coalesce(max(version), 0)::integer FROM river_migration WHERE line = 'main';

@@ -1,4 +1,4 @@
----- tern: disable-tx ----
+---- outside a transaction ----
 
 SET lock_timeout = 0;
 DROP INDEX CONCURRENTLY IF EXISTS monitors_chaos;

@@ -1,4 +1,4 @@
----- tern: disable-tx ----
+---- outside a transaction ----
 -- An index on a table that is written to. It waits for transactions that are open, and nobody waits for it; what an
 -- attempt that was cut off left is no index.
 
