@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"riverwatch/wait"
 )
 
 const (
@@ -24,8 +26,8 @@ const (
 func lockMigrations(ctx context.Context, conn DBTX) error {
 	for {
 		locked, err := New(conn).TryLockMigrations(ctx)
-		if err == nil && !locked {
-			err = pause(ctx, lockTick)
+		if err == nil && !locked && !wait.For(ctx, lockTick) {
+			err = context.Cause(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("lock the migrations: %w", err)
@@ -38,14 +40,14 @@ func lockMigrations(ctx context.Context, conn DBTX) error {
 
 // patiently migrates, and starts again from where it was when it did not get a lock in time, until ctx ends.
 func patiently(ctx context.Context, logger *slog.Logger, migrate func() error) error {
-	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := migrate()
 		if TroubleOf(err) != TroubleRetry {
 			return err
 		}
-		logger.WarnContext(ctx, "migration gives way, and tries again", slog.Duration("after", wait), slog.Any("error", err))
-		if err := pause(ctx, wait); err != nil {
-			return fmt.Errorf("migrate: %w", err)
+		logger.WarnContext(ctx, "migration gives way, and tries again", slog.Duration("after", pause), slog.Any("error", err))
+		if !wait.For(ctx, pause) {
+			return fmt.Errorf("migrate: %w", context.Cause(ctx))
 		}
 	}
 }
@@ -53,7 +55,7 @@ func patiently(ctx context.Context, logger *slog.Logger, migrate func() error) e
 // tellBlockers says in the log whom a migration waits for, until ctx ends.
 func tellBlockers(ctx context.Context, conn DBTX, logger *slog.Logger) {
 	told := map[int]time.Time{}
-	for pause(ctx, blockerTick) == nil {
+	for wait.For(ctx, blockerTick) {
 		blockers, err := New(conn).ListBlockers(ctx, migratorName)
 		if err != nil {
 			continue // the migration has the same trouble, and says so
@@ -67,14 +69,5 @@ func tellBlockers(ctx context.Context, conn DBTX, logger *slog.Logger) {
 				slog.String("blocker", blocker.ApplicationName), slog.String("blocker_state", blocker.State),
 				slog.String("blocker_query", blocker.Query))
 		}
-	}
-}
-
-func pause(ctx context.Context, wait time.Duration) error {
-	select {
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

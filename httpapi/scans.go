@@ -11,6 +11,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 const (
@@ -194,10 +195,7 @@ func (a *api) scanMonitor(ctx context.Context, in *monitorInput) (*scanMonitorOu
 
 // awaitScan looks for a scan until it is there or patience ends, when it gives nil.
 func (a *api) awaitScan(ctx context.Context, id int64, slot time.Time, patience time.Duration) (*db.Scan, error) {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	ticker := time.NewTicker(waitTick)
-	defer ticker.Stop()
+	until := time.Now().Add(patience)
 	for {
 		scan, err := db.New(a.Pool).GetScan(ctx, db.GetScanParams{Slot: slot, MonitorID: id})
 		switch {
@@ -206,12 +204,11 @@ func (a *api) awaitScan(ctx context.Context, id int64, slot time.Time, patience 
 		case !errors.Is(err, pgx.ErrNoRows):
 			return nil, fmt.Errorf("get scan of monitor %d: %w", id, err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the scan of monitor %d: %w", id, ctx.Err())
-		case <-deadline.C:
+		if !time.Now().Before(until) {
 			return nil, nil //nolint:nilnil // no scan and no error: it has not ended
-		case <-ticker.C:
+		}
+		if !wait.For(ctx, min(waitTick, time.Until(until))) {
+			return nil, fmt.Errorf("wait for the scan of monitor %d: %w", id, ctx.Err())
 		}
 	}
 }

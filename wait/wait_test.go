@@ -12,14 +12,12 @@ import (
 	"riverwatch/wait"
 )
 
-// inBubble runs a test by a clock that moves on when all have to wait, and ends its context after a minute.
-func inBubble(t *testing.T, test func(ctx context.Context, t *testing.T)) {
+// minute is a context that ends after a minute.
+func minute(t *testing.T) context.Context {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		test(ctx, t)
-	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func TestFor(t *testing.T) {
@@ -27,7 +25,8 @@ func TestFor(t *testing.T) {
 
 	t.Run("WaitsForSoLong", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			began := time.Now()
 			require.True(t, wait.For(ctx, 59*time.Second))
 			require.Equal(t, 59*time.Second, time.Since(began))
@@ -36,7 +35,8 @@ func TestFor(t *testing.T) {
 
 	t.Run("NoLongerThanTheContext", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			began := time.Now()
 			require.False(t, wait.For(ctx, time.Hour))
 			require.Equal(t, time.Minute, time.Since(began))
@@ -45,7 +45,8 @@ func TestFor(t *testing.T) {
 
 	t.Run("NotAtAllForAnInstantThatHasPassed", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			began := time.Now()
 			require.True(t, wait.For(ctx, -time.Second))
 			require.Equal(t, began, time.Now())
@@ -54,7 +55,8 @@ func TestFor(t *testing.T) {
 
 	t.Run("NeverLastsIfTheContextIsOverAlready", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			ctx, cancel := context.WithCancel(ctx)
 			cancel()
 			require.False(t, wait.For(ctx, 0))
@@ -64,7 +66,8 @@ func TestFor(t *testing.T) {
 
 func TestForOr(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := minute(t)
 		wake := make(chan struct{}, 1)
 		began := time.Now()
 		time.AfterFunc(10*time.Second, func() { wake <- struct{}{} })
@@ -79,7 +82,7 @@ func TestForOr(t *testing.T) {
 
 func TestAbout(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(_ context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		waited := map[time.Duration]bool{}
 		for range 1000 {
 			began := time.Now()
@@ -121,7 +124,8 @@ func (u untold) Deadline() (time.Time, bool) { return u.deadline, true }
 
 func TestBeside(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(ctx context.Context, t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := minute(t)
 		stopped := false
 		began := time.Now()
 		stop := wait.Beside(ctx, func(ctx context.Context) {
@@ -145,7 +149,8 @@ func TestRepeat(t *testing.T) {
 
 	t.Run("AtOnceAndAfterEachTickUntilTheContextIsOver", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			began := time.Now()
 			var at []time.Duration
 			var errs []error
@@ -165,7 +170,8 @@ func TestRepeat(t *testing.T) {
 
 	t.Run("TheErrorOfItsEndIsNone", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, func(ctx context.Context, t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx := minute(t)
 			wait.Repeat(ctx, time.Second, func(ctx context.Context) error {
 				<-ctx.Done()
 				return ctx.Err()
