@@ -24,12 +24,8 @@ HAVING count(*) > 1;
 SELECT 'monitor ' || u.monitor_id || ' at ' || u.slot
 FROM unaccounted_slots(@since, @until) AS u
 WHERE NOT EXISTS (
-    SELECT 1 FROM river_job AS j
-    WHERE
-        j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-        AND (j.args ->> 'interval')::integer = u.interval_seconds
-        AND (j.args ->> 'phase_ms')::integer = u.phase_ms
-        AND (j.args ->> 'slot')::timestamptz <= u.slot
+    SELECT 1 FROM live_rounds() AS r
+    WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
 );
 
 -- check: a monitor that the API acknowledged is lost, or nothing promises to scan it
@@ -52,11 +48,8 @@ FROM monitors AS m
 WHERE
     m.paused_at IS NULL AND m.deleted_at IS NULL
     AND NOT EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-            AND (j.args ->> 'interval')::integer = m.interval_seconds
-            AND (j.args ->> 'phase_ms')::integer = m.phase_ms
+        SELECT 1 FROM live_rounds() AS r
+        WHERE r.interval_seconds = m.interval_seconds AND r.phase_ms = m.phase_ms
     );
 
 -- check: a row of the log that somebody had read is gone, or is another one now

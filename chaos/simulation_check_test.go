@@ -10,6 +10,11 @@ import (
 
 // ---- what must hold ----
 
+// finding notes what does not hold.
+func (s *simulation) finding(format string, args ...any) {
+	s.wrong = append(s.wrong, fmt.Sprintf(format, args...))
+}
+
 // simDue is a promised slot of a monitor.
 type simDue struct {
 	simSlot
@@ -53,8 +58,12 @@ func (s *simulation) addGap(schedule uptime.Schedule, gap simGap) {
 	s.gaps[schedule] = append(s.gaps[schedule], gap)
 }
 
-// declareGap declares slots of all monitors of a schedule, where there is no such gap yet: as DeclareGap does.
-func (s *simulation) declareGap(schedule uptime.Schedule, from, to time.Time, reason string) {
+// declareGap declares slots of all monitors of a schedule, where there is no such gap yet: as DeclareGap does. None may be
+// the present slot, or one to come, that can still be scanned.
+func (s *simulation) declareGap(schedule uptime.Schedule, from, to time.Time, reason uptime.GapReason) {
+	if schedule.Next(to).After(time.Now()) {
+		s.finding("slot %s was declared at %s", to, time.Now())
+	}
 	for !from.After(to) && s.declared(schedule, from, 0) {
 		from = schedule.Next(from)
 	}
@@ -85,7 +94,7 @@ func (s *simulation) findings() (findings []string) {
 			if g.id == 0 && slices.ContainsFunc(gaps[:i], func(h simGap) bool { return h.id == 0 && (h.has(g.from) || g.has(h.from)) }) {
 				findings = append(findings, fmt.Sprintf("two gaps are of the slot %s", g.from))
 			}
-			if g.reason == "unaccounted" || g.reason == "" {
+			if g.reason == uptime.Unaccounted || g.reason == "" {
 				findings = append(findings, fmt.Sprintf("tend found the slot %s forgotten (%q)", g.from, g.reason))
 			}
 		}
@@ -96,7 +105,7 @@ func (s *simulation) findings() (findings []string) {
 			findings = append(findings, fmt.Sprintf("slot %s of monitor %d was requested %d times", key.slot, key.id, count))
 		}
 	}
-	return append(findings, s.wrongStates()...)
+	return slices.Concat(s.wrong, findings, s.wrongStates())
 }
 
 // wrongStates replays the log, in the order in which it was committed, and compares.
@@ -115,8 +124,9 @@ func (s *simulation) wrongStates() (findings []string) {
 		if state != m.state {
 			findings = append(findings, fmt.Sprintf("monitor %d is %+v, and by its log %+v", m.id, m.state, state))
 		}
-		if !m.paused && !m.sick && m.state.Status == uptime.Down {
-			findings = append(findings, fmt.Sprintf("monitor %d is down, though its target has been well since %s", m.id, simCalm))
+		if !m.paused && m.sick != (m.state.Status == uptime.Down) {
+			findings = append(findings, fmt.Sprintf("monitor %d is %s, and its target has been sick since %s: %t",
+				m.id, m.state.Status, simCalm, m.sick))
 		}
 	}
 	return findings

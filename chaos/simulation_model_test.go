@@ -9,12 +9,12 @@ import (
 	"riverwatch/uptime"
 )
 
-// ---- monitors: as in jobs/monitors.go and jobs/promise.go ----
+// ---- monitors: as in monitors/change.go and monitors/promise.go ----
 
 var simIntervals = []int{10, 30, 60, 300}
 
 func (s *simulation) create(id int64) {
-	m := &simMonitor{id: id, safe: s.chance(70), version: 1}
+	m := &simMonitor{id: id, safe: s.chance(70), version: 1, changedAt: time.Now()}
 	s.monitors = append(s.monitors, m)
 	m.schedule = uptime.ScheduleOf(id%4, simIntervals[s.random.IntN(len(simIntervals))]) // some share one
 	s.promise(m)
@@ -34,26 +34,30 @@ func (s *simulation) editSomething() {
 	if s.chance(60) {
 		m.schedule = uptime.ScheduleOf(m.id%4, simIntervals[s.random.IntN(len(simIntervals))])
 	}
-	if m.schedule == before && m.paused == wasPaused {
+	asksElse := s.chance(30)
+	if m.schedule == before && m.paused == wasPaused && !asksElse {
 		return
 	}
-	m.version++
+	m.version, m.changedAt = m.version+1, time.Now()
+	if asksElse { // another target, which has a health of its own
+		m.sick, m.sickUntil = s.chance(30), time.Time{}
+	}
 	if !wasPaused {
 		s.withdraw(m, before)
 	}
 	if !m.paused {
 		s.promise(m)
 	}
-	if m.paused != wasPaused {
+	if m.paused != wasPaused || asksElse {
 		s.restart(m)
 	}
 }
 
 func (s *simulation) promise(m *simMonitor) {
 	first := m.schedule.SlotAfter(time.Now())
-	if job := s.insert(m.schedule, first, first); job.running || job.done { // it may have read its monitors already
+	if job := s.insertInTime(m.schedule, first); job.running || job.done { // it may have read its monitors already
 		first = m.schedule.Next(first)
-		s.insert(m.schedule, first, first)
+		s.insertInTime(m.schedule, first)
 	}
 	m.promises = append(m.promises, simPromise{schedule: m.schedule, from: first})
 }
@@ -75,15 +79,20 @@ func (s *simulation) restart(m *simMonitor) {
 
 // ---- the queue: as River does it ----
 
-// insert inserts the round of a slot, unless it was there at some time, and gives it.
-func (s *simulation) insert(schedule uptime.Schedule, slot, start time.Time) *simJob {
+// insertInTime inserts the round of a slot, to be on time, as insert does.
+func (s *simulation) insertInTime(schedule uptime.Schedule, slot time.Time) *simJob {
+	return s.insert(schedule, slot, slot.Add(-uptime.RoundLead))
+}
+
+// insert inserts the round of a slot, to begin at an instant, unless it was there at some time, and gives it.
+func (s *simulation) insert(schedule uptime.Schedule, slot, begins time.Time) *simJob {
 	key := simSlot{schedule, slot}
 	if job := s.jobs[key]; job != nil {
 		return job
 	}
-	job := &simJob{simSlot: key}
+	job := &simJob{simSlot: key, due: begins}
 	s.jobs[key], s.open[job] = job, true
-	s.after(time.Until(start), func() { s.hand(job) })
+	s.after(time.Until(begins), func() { s.hand(job) })
 	return job
 }
 
@@ -109,12 +118,21 @@ func (s *simulation) hand(job *simJob) {
 }
 
 // retry makes an attempt that failed be made again.
-func (s *simulation) retry(job *simJob, attempt int, why string) {
+func (s *simulation) retry(job *simJob, attempt int, why uptime.GapReason) {
 	if job.attempt != attempt || !job.running {
 		return // somebody else has it
 	}
 	job.running, job.again = false, why
-	s.after(min(30*time.Second, time.Second<<min(attempt-1, 5)), func() { s.hand(job) })
+	job.due = time.Now().Add(min(30*time.Second, time.Second<<min(attempt-1, 5)))
+	s.after(time.Until(job.due), func() { s.hand(job) })
+}
+
+// snooze gives a job back for a while. That it was taken counts as no attempt.
+func (s *simulation) snooze(job *simJob, attempt int, d time.Duration) {
+	if job.attempt == attempt && job.running && s.reachable() {
+		job.running, job.attempt, job.due = false, job.attempt-1, time.Now().Add(d)
+		s.after(d, func() { s.hand(job) })
+	}
 }
 
 // rescue takes jobs from workers that have had them for too long, alive or not.
@@ -124,7 +142,7 @@ func (s *simulation) rescue() {
 	}
 	for _, job := range s.jobsInOrder() {
 		if job.running && time.Since(job.since) > simRescue {
-			s.retry(job, job.attempt, "worker_lost")
+			s.retry(job, job.attempt, uptime.WorkerLost)
 		}
 	}
 }
@@ -169,55 +187,70 @@ func (s *simulation) commit(transaction func()) (ok bool) {
 
 func (s *simulation) work(job *simJob, attempt int, worker *simWorker) {
 	s.whileAlive(worker, func() {
-		if job.schedule.SlotAt(time.Now()).After(job.slot) {
-			s.declareMissed(job, attempt)
-			return
+		round := uptime.Round{
+			Schedule: job.schedule, Slot: job.slot, Attempt: attempt, Due: job.due, PutOff: job.putOff,
 		}
-		var monitors []*simMonitor
-		ok := s.commit(func() {
-			monitors = s.monitorsOf(job)
-			if len(monitors) > 0 {
-				next := job.slot
-				for range simAhead {
-					next = job.schedule.Next(next)
-					s.insert(job.schedule, next, next)
-				}
-			}
-		})
-		if !ok {
-			s.retry(job, attempt, "service_down")
-			return
+		now := time.Now().Add(worker.skew)
+		if round.Doubts(now) {
+			now = round.Believe(now, time.Now())
 		}
-		s.scanAll(job, attempt, worker, monitors)
+		switch step, until := round.Step(now); step {
+		case uptime.DeclareGaps:
+			s.declareMissed(job, attempt, round.Missed(now, s.chance(5), job.again))
+		case uptime.LetWait:
+			job.putOff = until
+			s.snooze(job, attempt, min(until.Sub(now), 4*time.Second))
+		case uptime.GiveBack:
+			s.snooze(job, attempt, until.Sub(now))
+		case uptime.ScanSlot:
+			s.begin(job, attempt, worker, job.slot.Sub(now))
+		}
 	})
 }
 
-// monitorsOf gives the active monitors of a round, at a second attempt those without a row.
-func (s *simulation) monitorsOf(job *simJob) (monitors []*simMonitor) {
+// begin makes sure of the next rounds, waits for the slot, and scans the round's monitors. The program reads these a moment
+// before the slot, and not here: one that stands still in between, for longer than its interval, leaves out whoever is
+// edited meanwhile, and tend declares the slot.
+func (s *simulation) begin(job *simJob, attempt int, worker *simWorker, untilSlot time.Duration) {
+	var monitors []*simMonitor
+	ok := s.commit(func() {
+		if monitors = s.monitorsOf(job, attempt); len(monitors) > 0 {
+			next := job.slot
+			for range uptime.RoundsAhead {
+				next = job.schedule.Next(next)
+				s.insertInTime(job.schedule, next)
+			}
+		}
+	})
+	if !ok {
+		s.retry(job, attempt, uptime.ServiceDown)
+		return
+	}
+	s.after(max(0, untilSlot), func() {
+		s.whileAlive(worker, func() { s.scanAll(job, attempt, worker, monitors) })
+	})
+}
+
+// monitorsOf gives the active monitors to which a round is promised, at a second attempt those without a row.
+func (s *simulation) monitorsOf(job *simJob, attempt int) (monitors []*simMonitor) {
 	for _, m := range s.monitors {
-		if !m.paused && m.schedule == job.schedule && (job.attempt == 1 || !s.log[simKey{job.slot, m.id}]) {
+		if m.paused || m.schedule != job.schedule || m.promises[len(m.promises)-1].from.After(job.slot) {
+			continue
+		}
+		if attempt == 1 || !s.log[simKey{job.slot, m.id}] {
 			monitors = append(monitors, m)
 		}
 	}
 	return monitors
 }
 
-func (s *simulation) declareMissed(job *simJob, attempt int) {
-	now := time.Now()
-	present := job.schedule.SlotAt(now)
-	to, reason := job.schedule.Previous(present), "service_down"
-	next, start := present, now.Add(s.upTo(5*time.Second))
-	if attempt > 1 {
-		to, reason = job.slot, job.again
-		next = job.schedule.Next(job.slot)
-		start = next
-	}
+func (s *simulation) declareMissed(job *simJob, attempt int, missed uptime.Missed) {
 	ok := s.commit(func() {
-		s.declareGap(job.schedule, job.slot, to, reason)
-		s.insert(job.schedule, next, start)
+		s.declareGap(job.schedule, job.slot, missed.To, missed.Reason)
+		s.insert(job.schedule, missed.Next, missed.Begins)
 	})
 	if !ok {
-		s.retry(job, attempt, "service_down")
+		s.retry(job, attempt, uptime.ServiceDown)
 		return
 	}
 	s.finish(job, attempt)
@@ -241,7 +274,7 @@ func (s *simulation) scanAll(job *simJob, attempt int, worker *simWorker, monito
 			continue
 		}
 		version := m.version
-		s.after(s.upTo(time.Second), func() {
+		s.after(s.upTo(simSpread), func() {
 			s.whileAlive(worker, func() { s.probe(job, worker, m, version, finish) })
 		})
 	}
@@ -249,6 +282,9 @@ func (s *simulation) scanAll(job *simJob, attempt int, worker *simWorker, monito
 
 func (s *simulation) probe(job *simJob, worker *simWorker, m *simMonitor, version int, finish func()) {
 	s.requests[simDue{job.simSlot, m.id}]++
+	if worker.thawedAt.Before(job.slot) && time.Since(job.schedule.Next(job.slot)) > simSpread+simSkew {
+		s.finding("slot %s of monitor %d was requested at %s", job.slot, m.id, time.Now())
+	}
 	outcome := uptime.OK
 	switch {
 	case m.sick:
@@ -262,7 +298,7 @@ func (s *simulation) probe(job *simJob, worker *simWorker, m *simMonitor, versio
 }
 
 // declare declares one slot of one monitor, as long as it takes.
-func (s *simulation) declare(job *simJob, m *simMonitor, finish func(), reason string) {
+func (s *simulation) declare(job *simJob, m *simMonitor, finish func(), reason uptime.GapReason) {
 	ok := s.commit(func() {
 		if !s.log[simKey{job.slot, m.id}] {
 			s.addGap(job.schedule, simGap{job.slot, job.slot, m.id, reason})
@@ -275,7 +311,7 @@ func (s *simulation) declare(job *simJob, m *simMonitor, finish func(), reason s
 	finish()
 }
 
-// record writes a result, again and again until it hears that it is there: as in jobs/recorder.go and jobs/judge.go.
+// record writes a result, again and again until it hears that it is there: as in record/recorder.go and record/judge.go.
 func (s *simulation) record(
 	slot time.Time, worker *simWorker, m *simMonitor, version int, outcome uptime.Outcome, finish func(),
 ) {
@@ -285,10 +321,13 @@ func (s *simulation) record(
 			return
 		}
 		s.log[key] = true
-		interval := time.Duration(m.schedule.Interval) * time.Second
-		judged := version == m.version && time.Since(slot) < interval+simJudged
+		configuration := uptime.Configuration{Version: m.version, Since: m.changedAt, Interval: m.interval()}
+		judged := configuration.Counts(version, slot, time.Now())
 		if judged {
 			m.state = uptime.Decide(m.state, slot, outcome, simThresholds)
+		}
+		if judged && outcome.Failed() && !m.sick && time.Since(m.sickUntil) > m.interval()+simJudged+simSkew {
+			s.finding("monitor %d was judged by a failure at %s that is not its own, or too old", m.id, slot)
 		}
 		s.commits = append(s.commits, simCommit{id: m.id, slot: slot, outcome: outcome, judged: judged})
 	})
@@ -315,8 +354,7 @@ func (s *simulation) tend() {
 	}
 	for _, m := range s.monitors {
 		if _, ok := live[m.schedule]; !ok && !m.paused {
-			next := m.schedule.SlotAfter(time.Now())
-			s.insert(m.schedule, next, next)
+			s.insertInTime(m.schedule, m.schedule.SlotAfter(time.Now()))
 		}
 	}
 	until := time.Now().Add(-simAccount)
@@ -326,7 +364,7 @@ func (s *simulation) tend() {
 			until = missing.slot
 			break
 		}
-		s.declareGap(missing.schedule, missing.slot, missing.slot, "unaccounted")
+		s.declareGap(missing.schedule, missing.slot, missing.slot, uptime.Unaccounted)
 	}
 	s.tended = until
 }

@@ -16,11 +16,12 @@ import (
 // commits that are not heard of, and monitors that are edited all the while.
 //
 // Real in it are the rules: which slots there are (uptime.Schedule), from and until when they are promised
-// (SlotAfter, Close), and how a status follows from scans (uptime.Start, uptime.Decide). A model, by hand, is what in
+// (SlotAfter, Close), what a worker does with a round (uptime.Round: Doubts, Believe, Step, Missed), which scans count
+// (uptime.Configuration) and how a status follows from them (uptime.Start, uptime.Decide). A model, by hand, is what in
 // the program needs Postgres and River: jobs that are unique for ever, handed to one worker, rescued after a minute;
-// the log with its key; and the steps of a round, of the recorder and of tend, which follow jobs/round.go,
-// jobs/recorder.go, jobs/judge.go and jobs/tend.go. So it shows that the design holds, and the rules within it; whether
-// the program follows the design is for the other tests here to show.
+// the log with its key; and in which order a round, the recorder and tend ask the rules and write, which follows
+// jobs/round.go, record/recorder.go, record/judge.go and jobs/tend.go. So it shows that the design holds, and the rules
+// within it; whether the program follows the design is for the other tests here to show.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	first, count := *seedFlag, uint64(4)
@@ -47,10 +48,11 @@ func TestSimulation(t *testing.T) {
 
 const (
 	simulated  = 12 * time.Hour
-	simCalm    = 20 * time.Minute // without faults, at the end
+	simCalm    = 30 * time.Minute // without faults, at the end
 	simRescue  = time.Minute
+	simSkew    = 2 * time.Second // by which clocks may differ at any time
 	simJudged  = time.Minute     // later than that after its interval a scan tells nothing of the present
-	simAhead   = 2               // rounds that a round makes sure of
+	simSpread  = time.Second     // over which the requests of a round are spread
 	simAccount = 5 * time.Minute // a slot may be at work for so long
 )
 
@@ -72,6 +74,7 @@ type simulation struct {
 	requests map[simDue]int // by schedule, since a monitor that was edited may have the same slot by two
 	away     time.Time      // until when the database is
 	tended   time.Time      // until when slots were compared
+	wrong    []string       // what was found not to hold on the way
 }
 
 type simMonitor struct {
@@ -83,6 +86,13 @@ type simMonitor struct {
 	sick     bool
 	state    uptime.State
 	promises []simPromise
+
+	changedAt time.Time // when its version came into force
+	sickUntil time.Time // when its target was last sick, as it is asked now; zero: never
+}
+
+func (m *simMonitor) interval() time.Duration {
+	return time.Duration(m.schedule.Interval) * time.Second
 }
 
 type simPromise struct {
@@ -104,7 +114,9 @@ type simJob struct {
 	simSlot
 
 	attempt int
-	again   string // why it runs again
+	again   uptime.GapReason // why it runs again
+	due     time.Time        // when it is to be taken
+	putOff  time.Time        // until when it waits though it was taken; zero: it does not
 	running bool
 	done    bool
 	since   time.Time // when its attempt began
@@ -113,6 +125,8 @@ type simJob struct {
 
 type simWorker struct {
 	dead, frozen bool
+	thawedAt     time.Time     // when it last stood still
+	skew         time.Duration // by which its clock is ahead
 }
 
 // simCommit is a change of a monitor's state, in the order in which they were committed: a scan, or a new beginning.
@@ -127,7 +141,7 @@ type simCommit struct {
 type simGap struct {
 	from, to time.Time
 	id       int64 // 0: all
-	reason   string
+	reason   uptime.GapReason
 }
 
 func newSimulation(seed uint64) *simulation {
@@ -150,6 +164,7 @@ func (s *simulation) run() {
 	}
 	s.every(10*time.Minute, s.killSomeone)
 	s.every(15*time.Minute, s.freezeSomeone)
+	s.every(25*time.Minute, s.setSomeonesClock)
 	s.every(20*time.Minute, s.loseDatabase)
 	s.every(5*time.Minute, s.editSomething)
 	s.every(7*time.Minute, s.changeHealth)
@@ -213,7 +228,15 @@ func (s *simulation) killSomeone() {
 func (s *simulation) freezeSomeone() {
 	victim := s.workers[s.random.IntN(len(s.workers))]
 	victim.frozen = true
-	s.after(s.upTo(3*time.Minute), func() { victim.frozen = false })
+	s.after(s.upTo(3*time.Minute), func() { victim.frozen, victim.thawedAt = false, time.Now() })
+}
+
+// setSomeonesClock makes a clock wrong: by an hour, or by as little as nobody minds.
+func (s *simulation) setSomeonesClock() {
+	skews := []time.Duration{-time.Hour, time.Hour, -simSkew, simSkew}
+	victim := s.workers[s.random.IntN(len(s.workers))]
+	victim.skew = skews[s.random.IntN(len(skews))]
+	s.after(s.upTo(20*time.Minute), func() { victim.skew = 0 })
 }
 
 func (s *simulation) loseDatabase() { s.away = time.Now().Add(s.upTo(2 * time.Minute)) }
@@ -221,6 +244,9 @@ func (s *simulation) loseDatabase() { s.away = time.Now().Add(s.upTo(2 * time.Mi
 func (s *simulation) changeHealth() {
 	if len(s.monitors) > 0 {
 		m := s.monitors[s.random.IntN(len(s.monitors))]
+		if m.sick {
+			m.sickUntil = time.Now()
+		}
 		m.sick = !m.sick
 	}
 }
@@ -234,7 +260,7 @@ func TestSimulationFindsFaults(t *testing.T) {
 			}
 		},
 		"AGapTwice": func(s *simulation) {
-			gap := simGap{from: s.end.Add(-time.Minute), to: s.end, reason: "service_down"}
+			gap := simGap{from: s.end.Add(-time.Minute), to: s.end, reason: uptime.ServiceDown}
 			s.addGap(s.monitors[0].schedule, gap)
 			s.addGap(s.monitors[0].schedule, gap)
 		},

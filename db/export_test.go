@@ -5,3 +5,11 @@ const BaselineVersion = baselineVersion
 
 // MigrateUpBy is MigrateUp with other migrations.
 var MigrateUpBy = migrateUp
+
+// What is sent to the database, to be explained by it.
+const (
+	ListNotPlainlyUpSQL           = listNotPlainlyUp
+	CountRoundMonitorsSQL         = countRoundMonitors
+	ListRoundMonitorsSQL          = listRoundMonitors
+	ListUnscannedRoundMonitorsSQL = listUnscannedRoundMonitors
+)

@@ -12,14 +12,7 @@ import (
 
 const countRoundMonitors = `-- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
-    SELECT FROM monitors
-    WHERE
-        monitors.interval_seconds = $1 AND monitors.phase_ms = $2
-        AND paused_at IS NULL AND deleted_at IS NULL
-        AND EXISTS (
-            SELECT 1 FROM monitor_schedules AS s
-            WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $3
-        )
+    SELECT FROM round_monitors($1::integer, $2::integer, $3::timestamptz)
     LIMIT $4::integer
 ) AS counted
 `
@@ -460,14 +453,7 @@ func (q *Queries) ListMonitorsByName(ctx context.Context, arg ListMonitorsByName
 }
 
 const listRoundMonitors = `-- name: ListRoundMonitors :many
-SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
-WHERE
-    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
-    AND paused_at IS NULL AND deleted_at IS NULL
-    AND EXISTS (
-        SELECT 1 FROM monitor_schedules AS s
-        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $3
-    )
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM round_monitors($1::integer, $2::integer, $3::timestamptz)
 ORDER BY id
 `
 
@@ -562,25 +548,19 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM round_monitors($1::integer, $2::integer, $3::timestamptz)
 WHERE
-    monitors.interval_seconds = $1 AND monitors.phase_ms = $2
-    AND paused_at IS NULL AND deleted_at IS NULL
-    AND id >= $3 AND id < $4
-    AND EXISTS (
-        SELECT 1 FROM monitor_schedules AS s
-        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= $5
-    )
-    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $5 AND l.monitor_id = monitors.id)
+    id >= $4::bigint AND id < $5::bigint
+    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = id)
 ORDER BY id
 `
 
 type ListUnscannedRoundMonitorsParams struct {
 	IntervalSeconds int
 	PhaseMS         int
+	Slot            time.Time
 	SinceID         int64
 	UntilID         int64
-	Slot            time.Time
 }
 
 // ListUnscannedRoundMonitors is ListRoundMonitors with ids from since_id until before until_id, without those that have a
@@ -589,9 +569,9 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 	rows, err := q.db.Query(ctx, listUnscannedRoundMonitors,
 		arg.IntervalSeconds,
 		arg.PhaseMS,
+		arg.Slot,
 		arg.SinceID,
 		arg.UntilID,
-		arg.Slot,
 	)
 	if err != nil {
 		return nil, err

@@ -28,13 +28,11 @@ SELECT interval_seconds, phase_ms
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase_ms')::integer
-FROM river_job
+SELECT interval_seconds, phase_ms
+FROM live_rounds()
 WHERE
-    kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-    AND args ->> 'part' IS NULL
-    AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
-        <= greatest($1::timestamptz, clock_timestamp())
+    part = 0
+    AND slot - make_interval(secs => 2 * interval_seconds) <= greatest($1::timestamptz, clock_timestamp())
 ORDER BY interval_seconds, phase_ms
 `
 
@@ -72,12 +70,8 @@ SELECT
     u.phase_ms::integer AS phase_ms,
     u.slot::timestamptz AS slot,
     EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-            AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase_ms')::integer = u.phase_ms
-            AND (j.args ->> 'slot')::timestamptz <= u.slot
+        SELECT 1 FROM live_rounds() AS r
+        WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
     ) AS live
 FROM unaccounted_slots($1::timestamptz, $2::timestamptz) AS u
 GROUP BY u.interval_seconds, u.phase_ms, u.slot

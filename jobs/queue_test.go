@@ -147,3 +147,23 @@ func TestRescuedRoundsAreTriedSoon(t *testing.T) {
 		require.WithinDuration(t, time.Now().Add(want), row, 500*time.Millisecond, attempt)
 	}
 }
+
+// River's own rescuer takes a round from a worker that died: what it notes of that is what the gap's reason is read from.
+func TestARescuedRoundSaysThatItsWorkerWasLost(t *testing.T) {
+	t.Parallel()
+	p, s := newProcess(t), newTarget(t)
+	monitor := p.Create(t, monitorstest.Of(s.URL+"/good", 60))
+	slot := monitor.Schedule().SlotAt(p.Now().Add(-10 * time.Minute))
+	p.Exec(t, "UPDATE monitor_schedules SET from_at = $1", slot)
+	inserted, err := p.Queue.Insert(t.Context(), roundOf(monitor, slot), nil)
+	require.NoError(t, err)
+	p.Exec(t, `
+		UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now() - INTERVAL '2 minutes', attempted_by = '{dead}'
+		WHERE id = $1`, inserted.Job.ID)
+
+	p.start(t, time.Second)
+	require.Eventually(t, func() bool {
+		return dbtest.Count(t, p.Pool, "river_job WHERE id = $1 AND state = 'completed'", inserted.Job.ID) == 1
+	}, 30*time.Second, 50*time.Millisecond)
+	require.Contains(t, p.gaps(t, monitor.Schedule(), slot), "worker_lost 0-0")
+}

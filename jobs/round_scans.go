@@ -36,21 +36,6 @@ type roundOutput struct {
 	FailedIDs    []int64 `json:"failed_ids"`   // the first 100
 }
 
-func (o *roundOutput) count(monitorID int64, outcome uptime.Outcome) {
-	o.Scanned++
-	switch {
-	case outcome.Good():
-		o.Good++
-	case outcome.Failed():
-		o.Failed++
-		if len(o.FailedIDs) < listedFailures {
-			o.FailedIDs = append(o.FailedIDs, monitorID)
-		}
-	default:
-		o.Inconclusive++
-	}
-}
-
 // tally gathers what came of the scans of a round.
 type tally struct {
 	mu     sync.Mutex
@@ -67,7 +52,18 @@ func (t *tally) note(monitorID int64, outcome uptime.Outcome, gap uptime.GapReas
 		t.output.Gaps++
 		return
 	}
-	t.output.count(monitorID, outcome)
+	t.output.Scanned++
+	switch {
+	case outcome.Good():
+		t.output.Good++
+	case outcome.Failed():
+		t.output.Failed++
+		if len(t.output.FailedIDs) < listedFailures {
+			t.output.FailedIDs = append(t.output.FailedIDs, monitorID)
+		}
+	default:
+		t.output.Inconclusive++
+	}
 }
 
 // scanAll scans monitors at a slot, and returns when every result is recorded. Monitors that could not be started in time,
@@ -87,7 +83,19 @@ func (w *roundWorker) scanAll(ctx context.Context, args queue.RoundArgs, watched
 	}
 	open.Wait()
 
-	return t.output, w.declareAll(ctx, args, &t)
+	// Gaps are declared also when the round was cancelled.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
+	defer stop()
+	var errs error
+	for reason, ids := range t.gaps {
+		w.metrics.missed.WithLabelValues(string(reason)).Add(float64(len(ids)))
+		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
+		errs = errors.Join(errs, gap.DeclareFor(ctx, db.New(w.conn), w.now(), ids...))
+	}
+	if errs != nil {
+		return t.output, fmt.Errorf("declare what the round left out: %w", errs)
+	}
+	return t.output, nil
 }
 
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it: its outcome once that is
@@ -125,23 +133,4 @@ func (w *roundWorker) scanOne(ctx, startCtx context.Context, monitor monitors.Mo
 	case errors.Is(err, record.ErrClosed):
 		gap = uptime.WorkerLost
 	}
-}
-
-// declareAll declares the gaps of a round, also when it was cancelled.
-func (w *roundWorker) declareAll(ctx context.Context, args queue.RoundArgs, t *tally) error {
-	if len(t.gaps) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
-	defer cancel()
-	var errs error
-	for reason, ids := range t.gaps {
-		w.metrics.missed.WithLabelValues(string(reason)).Add(float64(len(ids)))
-		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
-		errs = errors.Join(errs, gap.DeclareFor(ctx, db.New(w.conn), w.now(), ids...))
-	}
-	if errs != nil {
-		return fmt.Errorf("declare what the round left out: %w", errs)
-	}
-	return nil
 }

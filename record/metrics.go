@@ -1,8 +1,6 @@
 package record
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -70,10 +68,4 @@ func (m *metrics) recorded(scan db.Scan) {
 			m.probe.WithLabelValues(phase.Name).Observe(float64(*phase.US) / 1e6)
 		}
 	}
-}
-
-// wrote counts a batch that is committed.
-func (m *metrics) wrote(scans int, took time.Duration) {
-	m.batchSize.Observe(float64(scans))
-	m.batchSeconds.Observe(took.Seconds())
 }

@@ -197,7 +197,8 @@ func (r *Recorder) writeAll(ctx context.Context, batch []*result) {
 		one.done <- err
 	}
 	if err == nil {
-		r.metrics.wrote(len(batch), r.Now().Sub(start))
+		r.metrics.batchSize.Observe(float64(len(batch)))
+		r.metrics.batchSeconds.Observe(r.Now().Sub(start).Seconds())
 	}
 }
 

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -20,10 +18,9 @@ import (
 )
 
 const (
-	lookTimeout = 2 * time.Second
-	calmTick    = 5 * time.Second // between looks at the sentinels
-	uneasyTick  = time.Second     // between them when something is wrong, and at the least
-	sampleTick  = 2 * time.Second // between looks at strangers' hosts
+	calmTick   = 5 * time.Second // between looks at the sentinels
+	uneasyTick = time.Second     // between them when something is wrong, and at the least
+	sampleTick = 2 * time.Second // between looks at strangers' hosts
 
 	renewTick    = 5 * time.Second  // of an open warning
 	warningSight = "no_sight"       // its kind
@@ -59,7 +56,7 @@ type Sight struct {
 	Config
 
 	view      *view
-	follow    func(ctx context.Context, turned turn) // what follows from a look; tests without a database replace it
+	follow    func(ctx context.Context, found news) // what follows from a look; tests without a database replace it
 	renewedAt time.Time
 }
 
@@ -86,78 +83,30 @@ func (s *Sight) Recorded(scans []db.Scan, transitions []record.Transition) {
 
 // Run looks until ctx is done: at the sentinels every few seconds, and sooner when a host has fallen silent.
 func (s *Sight) Run(ctx context.Context) {
-	for s.await(ctx) {
-		s.Look(ctx)
-	}
-}
-
-// Look looks once, if there is somebody to look at, and does what follows from it.
-func (s *Sight) Look(ctx context.Context) {
-	s.view.forget()
-	turned := noTurn
-	if parties := s.view.parties(s.Sentinels); len(parties) > 0 {
-		turned = s.look(ctx, parties)
-	}
-	if ctx.Err() == nil {
-		s.follow(ctx, turned)
-	}
-}
-
-// await waits until the next look is due, and reports whether ctx lasted.
-func (s *Sight) await(ctx context.Context) bool {
 	least := uneasyTick
 	if len(s.Sentinels) == 0 {
 		least = sampleTick
 	}
-	if !wait.For(ctx, least) {
-		return false
-	}
-	return s.view.uneasy() || wait.ForOr(ctx, calmTick-least, s.view.wake)
-}
-
-// look asks all parties at once. One that sees is enough.
-func (s *Sight) look(ctx context.Context, parties []party) turn {
-	at := s.Now()
-	var open sync.WaitGroup
-	answers := make([][]silence, len(parties))
-	for i, party := range parties {
-		answers[i] = make([]silence, len(party.targets))
-		for j, target := range party.targets {
-			open.Go(func() { answers[i][j] = s.ask(ctx, target) })
+	for wait.For(ctx, least) {
+		if !s.view.uneasy() && !wait.ForOr(ctx, calmTick-least, s.view.wake) {
+			return
 		}
+		s.Look(ctx)
 	}
-	open.Wait()
-
-	told, saw := false, false
-	for i, party := range parties {
-		sees, tells := party.sees(answers[i])
-		told, saw = told || tells, saw || tells && sees
-	}
-	if !told || ctx.Err() != nil {
-		return noTurn
-	}
-	return s.view.looked(at, saw)
-}
-
-// ask probes one target, and says whether it heard of it.
-func (s *Sight) ask(ctx context.Context, target string) silence {
-	return silenceOf(target, s.Prober.Probe(ctx, probe.Target{
-		URL: target, Method: http.MethodGet, Timeout: lookTimeout,
-	}))
 }
 
 // react does what follows from a look. What the database does not take now is tried again after the next look.
-func (s *Sight) react(ctx context.Context, turned turn) {
-	switch turned {
+func (s *Sight) react(ctx context.Context, found news) {
+	switch found {
 	case wentBlind:
 		s.Logger.ErrorContext(ctx, "worker cannot see the network: it scans nothing until it does",
 			slog.String("worker", s.Worker), slog.Int("sentinels", len(s.Sentinels)),
 			slog.Int("silent_hosts", s.view.silentHosts()))
 	case sawAgain:
 		s.Logger.WarnContext(ctx, "worker sees the network again", slog.String("worker", s.Worker))
-	case noTurn:
+	case noNews:
 	}
-	if err := s.tellOperators(ctx, turned); err != nil {
+	if err := s.tellOperators(ctx, found); err != nil {
 		s.Logger.WarnContext(ctx, "warning is not written", slog.Any("error", err))
 	}
 	if err := s.takeBack(ctx); err != nil {
@@ -169,7 +118,7 @@ func (s *Sight) react(ctx context.Context, turned turn) {
 }
 
 // tellOperators raises the warning, or renews it, or says that it is no longer about this worker.
-func (s *Sight) tellOperators(ctx context.Context, turned turn) error {
+func (s *Sight) tellOperators(ctx context.Context, found news) error {
 	ctx, cancel := context.WithTimeout(ctx, warningWrite)
 	defer cancel()
 	now, queries := s.Now(), db.New(s.Conn)
@@ -182,7 +131,7 @@ func (s *Sight) tellOperators(ctx context.Context, turned turn) error {
 			return fmt.Errorf("raise the warning: %w", err)
 		}
 		s.renewedAt = now
-	case turned == sawAgain:
+	case found == sawAgain:
 		s.renewedAt = time.Time{}
 		err := queries.WithdrawWarning(ctx, db.WithdrawWarningParams{Kind: warningSight, Process: s.Worker, At: now})
 		if err != nil {

@@ -24,15 +24,27 @@ const (
 // they led to, and asks for scans in their place: a transaction for some of them at a time, each of which leaves states
 // and log in agreement.
 func (s *Sight) takeBack(ctx context.Context) error {
-	doubts, ok := s.view.takeDoubts()
+	suspects, ok := s.view.takeSuspects()
 	if !ok {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
-	total, err := s.takeBackAll(ctx, doubts)
+	total, err := 0, error(nil)
+	for count := takeBackSize; count == takeBackSize && err == nil; total += count {
+		err = db.InTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
+			count, err = s.takeBackSome(ctx, tx, suspects)
+			return err
+		})
+	}
+	// A scan may have been taken back just before the recorder could tell what it had done.
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(suspects.byMonitor)), takeBackSize) {
+		if err == nil {
+			err = db.InTx(ctx, s.Conn, func(tx pgx.Tx) error { return judgeAgain(ctx, tx, ids, suspects.byMonitor) })
+		}
+	}
 	if err != nil {
-		s.view.giveBackDoubts()
+		s.view.giveBackSuspects()
 		return fmt.Errorf("take back scans: %w", err)
 	}
 	if total > 0 {
@@ -41,34 +53,12 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	return nil
 }
 
-// takeBackAll takes scans back, and then judges again whoever is in doubt besides: a scan may have been taken back just
-// before the recorder could tell what it had done.
-func (s *Sight) takeBackAll(ctx context.Context, doubts doubtful) (total int, err error) {
-	for count := takeBackSize; count == takeBackSize; total += count {
-		err := db.InTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
-			count, err = s.takeBackSome(ctx, tx, doubts)
-			return err
-		})
-		if err != nil {
-			return total, err
-		}
-	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(doubts.byMonitor)), takeBackSize) {
-		err := db.InTx(ctx, s.Conn, func(tx pgx.Tx) error {
-			return judgeAgain(ctx, tx, ids, doubts.byMonitor)
-		})
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
-}
-
-func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (count int, err error) {
+// takeBackSome takes back a transaction's worth of scans, and gives how many that were.
+func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, suspects takeback) (count int, err error) {
 	queries := db.New(tx)
 	taken, err := queries.TakeBackScans(ctx, db.TakeBackScansParams{
 		Error: cannotSee, Worker: s.Worker, Outcomes: words(unheardOutcomes),
-		Since: doubts.since.Add(-longestScan), EndedSince: doubts.since, EndedUntil: doubts.until, PageSize: takeBackSize,
+		Since: suspects.since.Add(-longestScan), EndedSince: suspects.since, EndedUntil: suspects.until, PageSize: takeBackSize,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("make scans inconclusive: %w", err)
@@ -78,7 +68,7 @@ func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, doubts doubtful) (c
 	if taken = slices.Compact(taken); count == 0 {
 		return 0, nil
 	}
-	if err := judgeAgain(ctx, tx, taken, doubts.byMonitor); err != nil {
+	if err := judgeAgain(ctx, tx, taken, suspects.byMonitor); err != nil {
 		return 0, err
 	}
 	if _, err := s.Queue.InsertManyTx(ctx, tx, scansInPlaceOfBlind(taken, s.Now())); err != nil {
@@ -95,19 +85,19 @@ func words(outcomes []uptime.Outcome) []string {
 	return words
 }
 
-// judgeAgain gives monitors the states that they would have if the doubts had never been: it starts from the state
+// judgeAgain gives monitors the states that they would have if the suspects had never been: it starts from the state
 // before the first of them, and applies what the log says now.
-func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, doubts map[int64][]doubt) error {
+func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, suspects map[int64][]suspect) error {
 	queries := db.New(tx)
 	rows, err := queries.LockStatesToJudge(ctx, monitorIDs)
 	if err != nil {
 		return fmt.Errorf("lock states: %w", err)
 	}
-	firsts := map[int64]doubt{}
+	firsts := map[int64]suspect{}
 	var ids []int64
 	var since time.Time
 	for _, row := range rows {
-		first, ok := firstDoubt(doubts[row.Monitor.ID], row.MonitorState.State())
+		first, ok := firstSuspect(suspects[row.Monitor.ID], row.MonitorState.State())
 		if !ok {
 			continue
 		}
@@ -127,26 +117,23 @@ func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, doubts map[i
 	return record.Apply(ctx, tx, replay(rows, firsts, scans))
 }
 
-// firstDoubt gives the first of a monitor's doubts since its status last began anew, as it does when it is paused,
+// firstSuspect gives the first of a monitor's suspects since its status last began anew, as it does when it is paused,
 // resumed or changed, if its present state rests on it.
-func firstDoubt(doubts []doubt, present uptime.State) (first doubt, ok bool) {
+func firstSuspect(suspects []suspect, present uptime.State) (first suspect, ok bool) {
 	later := present
-	for _, d := range slices.Backward(doubts) {
-		if beganAnew(d.After, later) {
+	for _, s := range slices.Backward(suspects) {
+		// No scan leads to pending or paused.
+		anew := (later.Status == uptime.Pending || later.Status == uptime.Paused) && !later.Since.Equal(s.After.Since)
+		if anew {
 			break
 		}
-		first, ok, later = d, true, d.Before
+		first, ok, later = s, true, s.Before
 	}
 	return first, ok
 }
 
-// beganAnew reports whether a status began anew between two states: no scan leads to pending or paused.
-func beganAnew(before, after uptime.State) bool {
-	return (after.Status == uptime.Pending || after.Status == uptime.Paused) && !after.Since.Equal(before.Since)
-}
-
-// replay gives what changes when scans are judged again, each monitor's from before its first doubt.
-func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]doubt, scans []db.ListOutcomesRow) []record.Transition {
+// replay gives what changes when scans are judged again, each monitor's from before its first suspect.
+func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]suspect, scans []db.ListOutcomesRow) []record.Transition {
 	byMonitor := map[int64][]db.ListOutcomesRow{}
 	for _, scan := range scans {
 		byMonitor[scan.MonitorID] = append(byMonitor[scan.MonitorID], scan)
@@ -170,4 +157,38 @@ func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]doubt, scans []db.L
 		}
 	}
 	return transitions
+}
+
+// takeback is what a blind worker takes back: failures that ended since an instant until before another, and what they
+// did to each monitor, oldest first.
+type takeback struct {
+	since, until time.Time
+	byMonitor    map[int64][]suspect
+}
+
+// takeSuspects gives what is to be taken back, if anything is.
+func (v *view) takeSuspects() (d takeback, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.written || v.suspectSince.IsZero() {
+		return takeback{}, false
+	}
+	v.written = false
+	d = takeback{since: v.suspectSince, until: v.sawAgainAt, byMonitor: map[int64][]suspect{}}
+	if !v.blindSince.IsZero() {
+		d.until = v.now().Add(time.Hour) // until we see again
+	}
+	for _, one := range v.suspects {
+		if !one.at.Before(d.since) {
+			d.byMonitor[one.Monitor.ID] = append(d.byMonitor[one.Monitor.ID], one)
+		}
+	}
+	return d, true
+}
+
+// giveBackSuspects is for who could not write what came of them.
+func (v *view) giveBackSuspects() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.written = true
 }

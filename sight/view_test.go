@@ -201,19 +201,19 @@ func TestLooks(t *testing.T) {
 	for name, test := range map[string]struct {
 		suspicious bool
 		looks      []bool
-		turns      []turn
+		found      []news
 	}{
-		"OneFailedLookIsNone":     {looks: []bool{true, false, true}, turns: []turn{noTurn, noTurn, noTurn}},
-		"TwoInARow":               {looks: []bool{false, false, false}, turns: []turn{noTurn, wentBlind, noTurn}},
-		"NotInARow":               {looks: []bool{false, true, false}, turns: []turn{noTurn, noTurn, noTurn}},
-		"OneIsEnoughIfSuspicious": {suspicious: true, looks: []bool{false}, turns: []turn{wentBlind}},
-		"NoneIfSuspiciousButSeen": {suspicious: true, looks: []bool{true, true}, turns: []turn{noTurn, noTurn}},
+		"OneFailedLookIsNone":     {looks: []bool{true, false, true}, found: []news{noNews, noNews, noNews}},
+		"TwoInARow":               {looks: []bool{false, false, false}, found: []news{noNews, wentBlind, noNews}},
+		"NotInARow":               {looks: []bool{false, true, false}, found: []news{noNews, noNews, noNews}},
+		"OneIsEnoughIfSuspicious": {suspicious: true, looks: []bool{false}, found: []news{wentBlind}},
+		"NoneIfSuspiciousButSeen": {suspicious: true, looks: []bool{true, true}, found: []news{noNews, noNews}},
 		"AndBack": {
 			looks: []bool{false, false, true, true, false, false},
-			turns: []turn{noTurn, wentBlind, sawAgain, noTurn, noTurn, wentBlind},
+			found: []news{noNews, wentBlind, sawAgain, noNews, noNews, wentBlind},
 		},
 		"BackFromSuspicion": {
-			suspicious: true, looks: []bool{false, true, false}, turns: []turn{wentBlind, sawAgain, noTurn},
+			suspicious: true, looks: []bool{false, true, false}, found: []news{wentBlind, sawAgain, noNews},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestLooks(t *testing.T) {
 			for i, sees := range test.looks {
 				clock.at = clock.at.Add(time.Second)
 				got := b.looked(clock.at, sees)
-				require.Equal(t, test.turns[i], got, i)
+				require.Equal(t, test.found[i], got, i)
 				blind = (blind || got == wentBlind) && got != sawAgain
 				require.Equal(t, blind, b.blind(), i)
 			}
@@ -262,13 +262,13 @@ func TestABlindWorkersFailuresAreInconclusive(t *testing.T) {
 	require.Equal(t, []int64{7}, b.takeMissed())
 }
 
-func TestDoubts(t *testing.T) {
+func TestSuspects(t *testing.T) {
 	t.Parallel()
 	up := uptime.State{Status: uptime.Up}
 	b, clock := newTestView()
 	start := clock.at
 	b.fail("a.example", uptime.TimeoutConnect, up)
-	_, ok := b.takeDoubts()
+	_, ok := b.takeSuspects()
 	require.False(t, ok, "we see")
 
 	clock.at = start.Add(50 * time.Second)
@@ -279,20 +279,20 @@ func TestDoubts(t *testing.T) {
 	b.looked(clock.at, false)
 	clock.at = start.Add(57 * time.Second)
 	require.Equal(t, wentBlind, b.looked(clock.at, false))
-	doubts, ok := b.takeDoubts()
+	suspects, ok := b.takeSuspects()
 	require.True(t, ok)
-	require.Equal(t, start.Add(50*time.Second-time.Millisecond), doubts.since, "until then we saw")
-	require.Len(t, doubts.byMonitor[0], 1, "of b; a failed before, and c answered")
+	require.Equal(t, start.Add(50*time.Second-time.Millisecond), suspects.since, "until then we saw")
+	require.Len(t, suspects.byMonitor[0], 1, "of b; a failed before, and c answered")
 
-	_, ok = b.takeDoubts()
+	_, ok = b.takeSuspects()
 	require.False(t, ok, "once")
-	b.giveBackDoubts()
-	_, ok = b.takeDoubts()
+	b.giveBackSuspects()
+	_, ok = b.takeSuspects()
 	require.True(t, ok, "again, after a failure to write")
 
 	late := func(after time.Duration, outcome uptime.Outcome) bool {
 		b.recorded([]db.Scan{{Slot: start.Add(after), Outcome: outcome}}, nil)
-		_, ok := b.takeDoubts()
+		_, ok := b.takeSuspects()
 		return ok
 	}
 	require.True(t, late(56*time.Second, uptime.TimeoutConnect), "one that was on its way, whatever it changed")
@@ -303,16 +303,16 @@ func TestDoubts(t *testing.T) {
 	b.forget()
 	require.Equal(t, 2, b.silentHosts(), "the blind forget nothing")
 	b.looked(clock.at, true)
-	doubts, _ = b.takeDoubts()
-	require.Equal(t, clock.at, doubts.until, "since then we see")
+	suspects, _ = b.takeSuspects()
+	require.Equal(t, clock.at, suspects.until, "since then we see")
 	require.True(t, late(56*time.Second, uptime.TimeoutConnect))
 	require.False(t, late(3*time.Minute, uptime.TimeoutConnect))
 	b.forget()
 	require.Zero(t, b.silentHosts())
-	require.Empty(t, b.doubts)
+	require.Empty(t, b.suspects)
 }
 
-func TestDoubtsOfDNSGoBackAMinute(t *testing.T) {
+func TestSuspectsOfDNSGoBackAMinute(t *testing.T) {
 	t.Parallel()
 	b, clock := newTestView()
 	b.looked(clock.at, true) // by a sentinel without a name
@@ -320,11 +320,11 @@ func TestDoubtsOfDNSGoBackAMinute(t *testing.T) {
 		b.fail(host, uptime.TimeoutDNS, uptime.State{Status: uptime.Up})
 	}
 	require.Equal(t, wentBlind, b.looked(clock.at.Add(time.Second), false))
-	doubts, _ := b.takeDoubts()
-	require.Equal(t, clock.at.Add(-time.Minute), doubts.since)
+	suspects, _ := b.takeSuspects()
+	require.Equal(t, clock.at.Add(-time.Minute), suspects.since)
 }
 
-func TestParties(t *testing.T) {
+func TestGroups(t *testing.T) {
 	t.Parallel()
 	well := uptime.State{Status: uptime.Up}
 	sentinels := []string{"https://example.com/", "tcp://192.0.2.1:443"}
@@ -332,8 +332,8 @@ func TestParties(t *testing.T) {
 	t.Run("SentinelsIfThereAreAny", func(t *testing.T) {
 		t.Parallel()
 		b, _ := newTestView()
-		require.Equal(t, []party{{targets: sentinels}}, b.parties(sentinels))
-		require.Empty(t, b.parties(nil))
+		require.Equal(t, []group{{targets: sentinels}}, b.groups(sentinels))
+		require.Empty(t, b.groups(nil))
 	})
 
 	t.Run("WithoutThemSomeOfTheSilentAndOfTheOthers", func(t *testing.T) {
@@ -345,14 +345,14 @@ func TestParties(t *testing.T) {
 		for _, host := range hosts(3, "well") {
 			b.scan(host, uptime.OK)
 		}
-		parties := b.parties(nil)
-		require.Len(t, parties, 2)
-		require.Len(t, parties[0].targets, 5)
-		for _, target := range parties[0].targets {
+		groups := b.groups(nil)
+		require.Len(t, groups, 2)
+		require.Len(t, groups[0].targets, 5)
+		for _, target := range groups[0].targets {
 			require.Regexp(t, `^tcp://a\d\.example:8080$`, target)
 		}
 		require.ElementsMatch(t, []string{"tcp://well0.example:80", "tcp://well1.example:80", "tcp://well2.example:80"},
-			parties[1].targets)
+			groups[1].targets)
 	})
 
 	t.Run("InAnOutageOfDNSOnlyWhoHasAName", func(t *testing.T) {
@@ -363,10 +363,10 @@ func TestParties(t *testing.T) {
 		}
 		b.scan("192.0.2.7", uptime.OK)
 		b.scan("[2001:db8::7]:8080", uptime.OK)
-		require.Equal(t, []party{{targets: sentinels[:1]}}, b.parties(sentinels))
-		parties := b.parties(sentinels[1:])
-		require.Len(t, parties[0].targets, 5)
-		require.Empty(t, parties[1].targets)
+		require.Equal(t, []group{{targets: sentinels[:1]}}, b.groups(sentinels))
+		groups := b.groups(sentinels[1:])
+		require.Len(t, groups[0].targets, 5)
+		require.Empty(t, groups[1].targets)
 	})
 
 	t.Run("EnoughAnswers", func(t *testing.T) {
@@ -384,7 +384,7 @@ func TestParties(t *testing.T) {
 			{true, []silence{heard, heard, unheard}, true, true},
 			{true, []silence{heard, tellsNothing, tellsNothing}, true, true},
 		} {
-			sees, tells := party{most: test.most}.sees(test.answers)
+			sees, tells := group{most: test.most}.sees(test.answers)
 			require.Equal(t, test.sees, sees, test.answers)
 			require.Equal(t, test.tells, tells, test.answers)
 		}
@@ -408,19 +408,19 @@ func (n *network) Probe(_ context.Context, target probe.Target) probe.Result {
 }
 
 // watch runs a sight without database in a bubble, and gives what it notes.
-func watch(t *testing.T, sentinels []string) (*network, *view, *[]turn) {
+func watch(t *testing.T, sentinels []string) (*network, *view, *[]news) {
 	t.Helper()
 	n := &network{}
 	logger := slog.New(slog.DiscardHandler)
 	sight := New(Config{Prober: n, Sentinels: sentinels, Worker: "test", Now: time.Now, Logger: logger})
-	turns := &[]turn{}
-	sight.follow = func(_ context.Context, turned turn) {
-		if turned != noTurn {
-			*turns = append(*turns, turned)
+	found := &[]news{}
+	sight.follow = func(_ context.Context, one news) {
+		if one != noNews {
+			*found = append(*found, one)
 		}
 	}
 	t.Cleanup(wait.Beside(t.Context(), sight.Run))
-	return n, sight.view, turns
+	return n, sight.view, found
 }
 
 func TestSightLooks(t *testing.T) {
@@ -429,19 +429,19 @@ func TestSightLooks(t *testing.T) {
 	t.Run("AtTheSentinelsEveryFiveSeconds", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			n, b, turns := watch(t, []string{"https://example.com/"})
+			n, b, found := watch(t, []string{"https://example.com/"})
 			time.Sleep(61 * time.Second)
 			synctest.Wait()
 			require.Equal(t, int32(12), n.asks.Load())
 			n.cut.Store(true)
 			time.Sleep(12 * time.Second) // 5 s, a timeout, a second, a timeout
 			synctest.Wait()
-			require.Equal(t, []turn{wentBlind}, *turns)
+			require.Equal(t, []news{wentBlind}, *found)
 			require.True(t, b.blind())
 			n.cut.Store(false)
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			require.Equal(t, []turn{wentBlind, sawAgain}, *turns)
+			require.Equal(t, []news{wentBlind, sawAgain}, *found)
 			require.False(t, b.blind())
 		})
 	})
@@ -449,7 +449,7 @@ func TestSightLooks(t *testing.T) {
 	t.Run("AtOnceWhenAHostFallsSilentButNotEachTime", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			n, b, turns := watch(t, []string{"https://example.com/"})
+			n, b, found := watch(t, []string{"https://example.com/"})
 			time.Sleep(6 * time.Second)
 			before := n.asks.Load()
 			for range 100 {
@@ -459,14 +459,14 @@ func TestSightLooks(t *testing.T) {
 			synctest.Wait()
 			require.LessOrEqual(t, n.asks.Load()-before, int32(2))
 			require.GreaterOrEqual(t, n.asks.Load()-before, int32(1))
-			require.Empty(t, *turns)
+			require.Empty(t, *found)
 		})
 	})
 
 	t.Run("WithoutSentinelsAtHostsThatFellSilent", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			n, b, turns := watch(t, nil)
+			n, b, found := watch(t, nil)
 			for _, host := range hosts(20, "a") {
 				b.scan(host, uptime.OK)
 			}
@@ -478,12 +478,12 @@ func TestSightLooks(t *testing.T) {
 			}
 			time.Sleep(4500 * time.Millisecond)
 			synctest.Wait()
-			require.Equal(t, []turn{wentBlind}, *turns)
+			require.Equal(t, []news{wentBlind}, *found)
 			time.Sleep(5 * time.Minute)
 			n.cut.Store(false)
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
-			require.Equal(t, []turn{wentBlind, sawAgain}, *turns)
+			require.Equal(t, []news{wentBlind, sawAgain}, *found)
 			before := n.asks.Load()
 			time.Sleep(time.Minute)
 			require.Equal(t, before, n.asks.Load(), "all is well")
@@ -493,7 +493,7 @@ func TestSightLooks(t *testing.T) {
 	t.Run("AnOutageOfOthersIsNotOurs", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			n, b, turns := watch(t, nil)
+			n, b, found := watch(t, nil)
 			for _, host := range hosts(20, "a") {
 				b.scan(host, uptime.OK)
 			}
@@ -503,12 +503,12 @@ func TestSightLooks(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			require.Positive(t, n.asks.Load())
-			require.Empty(t, *turns)
+			require.Empty(t, *found)
 		})
 	})
 }
 
-func TestFirstDoubt(t *testing.T) {
+func TestFirstSuspect(t *testing.T) {
 	t.Parallel()
 	at := func(n int) time.Time { return time.Date(2026, 6, 1, 12, 0, n, 0, time.UTC) }
 	up := uptime.State{Status: uptime.Up, Since: at(0), JudgedSlot: at(0)}
@@ -516,26 +516,26 @@ func TestFirstDoubt(t *testing.T) {
 	down := uptime.State{Status: uptime.Down, Since: at(2), JudgedSlot: at(2)}
 	anew := uptime.Start(at(3), false)
 	failingAnew := uptime.Decide(anew, at(4), uptime.TimeoutConnect, uptime.Thresholds{Failure: 3, Success: 2})
-	doubtOf := func(before, after uptime.State) doubt {
-		return doubt{Transition: record.Transition{Before: before, After: after}}
+	suspectOf := func(before, after uptime.State) suspect {
+		return suspect{Transition: record.Transition{Before: before, After: after}}
 	}
-	first, second, third := doubtOf(up, failing), doubtOf(failing, down), doubtOf(anew, failingAnew)
+	first, second, third := suspectOf(up, failing), suspectOf(failing, down), suspectOf(anew, failingAnew)
 	for name, test := range map[string]struct {
-		doubts  []doubt
-		present uptime.State
-		want    []doubt
+		suspects []suspect
+		present  uptime.State
+		want     []suspect
 	}{
 		"None":                   {present: up},
-		"TheFirstOfTwo":          {doubts: []doubt{first, second}, present: down, want: []doubt{first}},
-		"AnotherWorkerWentOn":    {doubts: []doubt{first}, present: down, want: []doubt{first}},
-		"BegunAnewSince":         {doubts: []doubt{first, second}, present: anew},
-		"PausedSince":            {doubts: []doubt{first, second}, present: uptime.Start(at(3), true)},
-		"BegunAnewInBetween":     {doubts: []doubt{first, second, third}, present: failingAnew, want: []doubt{third}},
-		"OfOneThatIsNewAndFalls": {doubts: []doubt{third}, present: failingAnew, want: []doubt{third}},
+		"TheFirstOfTwo":          {suspects: []suspect{first, second}, present: down, want: []suspect{first}},
+		"AnotherWorkerWentOn":    {suspects: []suspect{first}, present: down, want: []suspect{first}},
+		"BegunAnewSince":         {suspects: []suspect{first, second}, present: anew},
+		"PausedSince":            {suspects: []suspect{first, second}, present: uptime.Start(at(3), true)},
+		"BegunAnewInBetween":     {suspects: []suspect{first, second, third}, present: failingAnew, want: []suspect{third}},
+		"OfOneThatIsNewAndFalls": {suspects: []suspect{third}, present: failingAnew, want: []suspect{third}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, ok := firstDoubt(slices.Clone(test.doubts), test.present)
+			got, ok := firstSuspect(slices.Clone(test.suspects), test.present)
 			require.Equal(t, len(test.want) == 1, ok)
 			if ok {
 				require.Equal(t, test.want[0], got)

@@ -107,3 +107,25 @@ func TestSchedule(t *testing.T) {
 		require.LessOrEqual(t, from.Sub(at), time.Duration(after.Interval)*time.Second)
 	}))
 }
+
+func TestBetweenSlots(t *testing.T) {
+	t.Parallel()
+
+	t.Run("IsNoSlotOfAnySchedule", rapid.MakeCheck(func(t *rapid.T) {
+		at := instants.Draw(t, "at")
+		if rapid.Bool().Draw(t, "a slot") {
+			at = uptime.ScheduleOf(ids.Draw(t, "id"), intervals.Draw(t, "interval")).SlotAt(at)
+		}
+		between := uptime.BetweenSlots(at)
+		require.False(t, uptime.IsSlotTime(between))
+		require.Equal(t, between.Truncate(time.Microsecond), between, "the database keeps it as it is")
+		require.LessOrEqual(t, between.Sub(at).Abs(), time.Microsecond)
+		require.Equal(t, between, uptime.BetweenSlots(between), "it stays")
+	}))
+
+	t.Run("GivesUTC", func(t *testing.T) {
+		t.Parallel()
+		at := time.Date(2026, 6, 1, 14, 0, 0, 250_000_400, time.FixedZone("", 2*3600))
+		require.Equal(t, time.Date(2026, 6, 1, 12, 0, 0, 250_001_000, time.UTC), uptime.BetweenSlots(at))
+	})
+}

@@ -71,20 +71,88 @@ func TestDecide(t *testing.T) {
 	}))
 }
 
-func TestOutcome(t *testing.T) {
-	t.Parallel()
-	require.True(t, uptime.OKTruncated.Good())
-	require.True(t, uptime.OKSlow.Good())
-	require.True(t, uptime.ConnectRefused.Failed())
-	for _, ours := range []uptime.Outcome{uptime.Inconclusive, uptime.BlockedByPolicy, uptime.NotSupported} {
-		require.False(t, ours.Good(), ours)
-		require.False(t, ours.Failed(), ours)
-		require.False(t, ours.Conclusive(), ours)
-	}
-}
-
 func TestDoubtful(t *testing.T) {
 	t.Parallel()
 	require.True(t, uptime.State{Status: uptime.Up, Failures: 1}.Doubtful())
 	require.False(t, uptime.State{Status: uptime.Down}.Doubtful())
+}
+
+// The recorder reads the states of monitors for which a scan confirms nothing, and of those that are not plainly up: so
+// these two are all that a scan can change.
+func TestConfirms(t *testing.T) {
+	t.Parallel()
+	outcomes := allOutcomes(t)
+	states := rapid.Custom(func(t *rapid.T) uptime.State {
+		return uptime.State{
+			Status:    rapid.SampledFrom(uptime.Statuses()).Draw(t, "status"),
+			Since:     slot,
+			Failures:  rapid.IntRange(0, 3).Draw(t, "failures"),
+			Successes: rapid.IntRange(0, 3).Draw(t, "successes"),
+		}
+	})
+	thresholds := rapid.Custom(func(t *rapid.T) uptime.Thresholds {
+		return uptime.Thresholds{
+			Failure: rapid.IntRange(1, 100).Draw(t, "failure threshold"),
+			Success: rapid.IntRange(1, 100).Draw(t, "success threshold"),
+		}
+	})
+	changes := func(state uptime.State, outcome uptime.Outcome, thresholds uptime.Thresholds) bool {
+		return uptime.Decide(state, slot, outcome, thresholds) != state
+	}
+
+	t.Run("OfAMonitorThatIsPlainlyUpAllButWhatConfirmsOrTellsNothingChangesTheState", rapid.MakeCheck(func(t *rapid.T) {
+		outcome := rapid.SampledFrom(outcomes).Draw(t, "outcome")
+		up := uptime.State{Status: uptime.Up, Since: slot}
+		require.Equal(t, outcome.Tells() && !outcome.Confirms(), changes(up, outcome, thresholds.Draw(t, "thresholds")))
+	}))
+
+	t.Run("WhatConfirmsChangesEveryStateThatIsNotPlainlyUpNorPaused", rapid.MakeCheck(func(t *rapid.T) {
+		state := states.Draw(t, "state")
+		if state.Status != uptime.Down {
+			state.Successes = 0 // only of one that is down are they counted
+		}
+		plainlyUp := state.Status == uptime.Up && state.Failures == 0
+		for _, outcome := range outcomes {
+			if outcome.Confirms() {
+				require.Equal(t, !plainlyUp && state.Status != uptime.Paused, changes(state, outcome, thresholds.Draw(t, "thresholds")))
+			}
+		}
+	}))
+
+	t.Run("SuccessesAreCountedOnlyOfWhatIsDownAndFailuresOfWhatIsNot", rapid.MakeCheck(func(t *rapid.T) {
+		state, thresholds := uptime.Start(slot, false), thresholds.Draw(t, "thresholds")
+		for n := range rapid.IntRange(1, 50).Draw(t, "scans") {
+			outcome := rapid.SampledFrom(outcomes).Draw(t, "outcome")
+			state = uptime.Decide(state, slot.Add(time.Duration(n+1)*time.Minute), outcome, thresholds)
+			require.True(t, state.Status == uptime.Down || state.Successes == 0)
+			require.True(t, state.Status != uptime.Down || state.Failures == 0)
+		}
+	}))
+}
+
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	now := uptime.Configuration{Version: 7, Since: slot, Interval: 5 * time.Minute}
+	const last = 6*time.Minute - 1 // of the time in which a result counts: its interval and a minute
+	for name, test := range map[string]struct {
+		version     int
+		slot, heard time.Duration // after the version came into force
+		want        bool
+	}{
+		"OfThisVersion":                       {version: 7, slot: time.Minute, heard: time.Minute + time.Second, want: true},
+		"OfThisVersionAtItsVeryInstant":       {version: 7, slot: 0, heard: 0, want: true},
+		"HeardAnIntervalAndAMinuteLater":      {version: 7, slot: time.Minute, heard: time.Minute + last + 1},
+		"HeardAMomentBeforeThat":              {version: 7, slot: time.Minute, heard: time.Minute + last, want: true},
+		"OfThisVersionThoughItsSlotWasBefore": {version: 7, slot: -time.Minute, heard: time.Second, want: true},
+		"OfOlderVersionHeardBefore":           {version: 6, slot: -time.Minute, heard: -1, want: true},
+		"OfOlderVersionHeardThen":             {version: 6, slot: -time.Minute, heard: 0},
+		"OfOlderVersionHeardAfter":            {version: 6, slot: -time.Second, heard: time.Second},
+		"OfOlderVersionHeardBeforeTooLate":    {version: 6, slot: -last - 2, heard: -1},
+		"BeforeItsSlotByAnotherClock":         {version: 7, slot: time.Minute, heard: 0, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, test.want, now.Counts(test.version, slot.Add(test.slot), slot.Add(test.heard)))
+		})
+	}
 }

@@ -122,43 +122,23 @@ LIMIT @page_size::integer;
 -- CountRoundMonitors counts the active monitors to which a round is promised, up to a number.
 -- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
-    SELECT FROM monitors
-    WHERE
-        monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
-        AND paused_at IS NULL AND deleted_at IS NULL
-        AND EXISTS (
-            SELECT 1 FROM monitor_schedules AS s
-            WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
-        )
+    SELECT FROM round_monitors(@interval_seconds::integer, @phase_ms::integer, @slot::timestamptz)
     LIMIT @at_most::integer
 ) AS counted;
 
 -- ListRoundMonitors gives the active monitors to which a round is promised. One that has just come from another schedule
 -- may have been scanned at this slot by that one.
 -- name: ListRoundMonitors :many
-SELECT * FROM monitors
-WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
-    AND paused_at IS NULL AND deleted_at IS NULL
-    AND EXISTS (
-        SELECT 1 FROM monitor_schedules AS s
-        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
-    )
+SELECT * FROM round_monitors(@interval_seconds::integer, @phase_ms::integer, @slot::timestamptz)
 ORDER BY id;
 
 -- ListUnscannedRoundMonitors is ListRoundMonitors with ids from since_id until before until_id, without those that have a
 -- row for the slot.
 -- name: ListUnscannedRoundMonitors :many
-SELECT * FROM monitors
+SELECT * FROM round_monitors(@interval_seconds::integer, @phase_ms::integer, @slot::timestamptz)
 WHERE
-    monitors.interval_seconds = @interval_seconds AND monitors.phase_ms = @phase_ms
-    AND paused_at IS NULL AND deleted_at IS NULL
-    AND id >= @since_id AND id < @until_id
-    AND EXISTS (
-        SELECT 1 FROM monitor_schedules AS s
-        WHERE s.monitor_id = monitors.id AND s.until_at IS NULL AND s.from_at <= @slot
-    )
-    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = monitors.id)
+    id >= @since_id::bigint AND id < @until_id::bigint
+    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = id)
 ORDER BY id;
 
 -- ListRoundParts numbers the blocks of part_width ids in which a round has active monitors.

@@ -6,13 +6,11 @@ SELECT interval_seconds, phase_ms
 FROM monitors
 WHERE paused_at IS NULL AND deleted_at IS NULL
 EXCEPT
-SELECT (args ->> 'interval')::integer, (args ->> 'phase_ms')::integer
-FROM river_job
+SELECT interval_seconds, phase_ms
+FROM live_rounds()
 WHERE
-    kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-    AND args ->> 'part' IS NULL
-    AND (args ->> 'slot')::timestamptz - make_interval(secs => 2 * (args ->> 'interval')::integer)
-        <= greatest(@at::timestamptz, clock_timestamp())
+    part = 0
+    AND slot - make_interval(secs => 2 * interval_seconds) <= greatest(@at::timestamptz, clock_timestamp())
 ORDER BY interval_seconds, phase_ms;
 
 -- StartTendProgress notes since when there is something to compare, unless that is noted: since the first promise, or
@@ -44,12 +42,8 @@ SELECT
     u.phase_ms::integer AS phase_ms,
     u.slot::timestamptz AS slot,
     EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.kind = 'round' AND j.state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
-            AND (j.args ->> 'interval')::integer = u.interval_seconds
-            AND (j.args ->> 'phase_ms')::integer = u.phase_ms
-            AND (j.args ->> 'slot')::timestamptz <= u.slot
+        SELECT 1 FROM live_rounds() AS r
+        WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
     ) AS live
 FROM unaccounted_slots(@since::timestamptz, @until::timestamptz) AS u
 GROUP BY u.interval_seconds, u.phase_ms, u.slot

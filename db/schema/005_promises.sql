@@ -40,6 +40,34 @@ AS $$
             < high - low
 $$;
 
+-- round_monitors gives the active monitors to which the round of an interval and phase at a slot is promised. It is STABLE and
+-- one query, so that it becomes part of the query that asks it, and that one's plan.
+CREATE FUNCTION round_monitors(interval_seconds integer, phase_ms integer, slot timestamptz) RETURNS SETOF monitors
+LANGUAGE sql STABLE
+AS $$
+    SELECT m.*
+    FROM monitors AS m
+    WHERE
+        m.interval_seconds = round_monitors.interval_seconds AND m.phase_ms = round_monitors.phase_ms
+        AND m.paused_at IS NULL AND m.deleted_at IS NULL
+        AND EXISTS (
+            SELECT 1 FROM monitor_schedules AS s
+            WHERE s.monitor_id = m.id AND s.until_at IS NULL AND s.from_at <= round_monitors.slot
+        )
+$$;
+
+-- live_rounds gives the rounds that are still to scan or to account for a slot. A sibling has a part, which is not 0.
+CREATE FUNCTION live_rounds()
+RETURNS TABLE (interval_seconds integer, phase_ms integer, slot timestamptz, part bigint)
+LANGUAGE sql STABLE
+AS $$
+    SELECT
+        (args ->> 'interval')::integer, (args ->> 'phase_ms')::integer, (args ->> 'slot')::timestamptz,
+        coalesce((args ->> 'part')::bigint, 0)
+    FROM river_job
+    WHERE kind = 'round' AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled')
+$$;
+
 -- unaccounted_slots gives each promised (slot, monitor) that has neither a row nor a gap. A slot of the last few
 -- minutes may still be at work; an older one in this list would be a fault of ours.
 CREATE FUNCTION unaccounted_slots(since timestamptz, until timestamptz)
@@ -105,5 +133,7 @@ COMMENT ON TABLE tend_progress IS 'How far tend has compared promises with what 
 DROP TABLE tend_progress;
 DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
+DROP FUNCTION live_rounds();
+DROP FUNCTION round_monitors(integer, integer, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
 DROP FUNCTION slots_of(integer, integer, timestamptz, timestamptz);
