@@ -203,18 +203,17 @@ func (s *simulation) work(job *simJob, attempt int, worker *simWorker) {
 		case uptime.GiveBack:
 			s.snooze(job, attempt, until.Sub(now))
 		case uptime.ScanSlot:
-			s.begin(job, attempt, worker, job.slot.Sub(now))
+			s.begin(job, attempt, worker, round, job.slot.Sub(now))
 		}
 	})
 }
 
-// begin makes sure of the next rounds, waits for the slot, and scans the round's monitors. The program reads these a moment
-// before the slot, and not here: one that stands still in between, for longer than its interval, leaves out whoever is
-// edited meanwhile, and tend declares the slot.
-func (s *simulation) begin(job *simJob, attempt int, worker *simWorker, untilSlot time.Duration) {
-	var monitors []*simMonitor
+// begin makes sure of the next rounds, waits for the slot, and reads and scans the round's monitors. Whoever was edited while
+// the worker stood still in between is not among them.
+func (s *simulation) begin(job *simJob, attempt int, worker *simWorker, round uptime.Round, untilSlot time.Duration) {
+	some := false
 	ok := s.commit(func() {
-		if monitors = s.monitorsOf(job, attempt); len(monitors) > 0 {
+		if some = len(s.monitorsOf(job, attempt)) > 0; some {
 			next := job.slot
 			for range uptime.RoundsAhead {
 				next = job.schedule.Next(next)
@@ -226,8 +225,20 @@ func (s *simulation) begin(job *simJob, attempt int, worker *simWorker, untilSlo
 		s.retry(job, attempt, uptime.ServiceDown)
 		return
 	}
+	due := time.Now().Add(untilSlot)
 	s.after(max(0, untilSlot), func() {
-		s.whileAlive(worker, func() { s.scanAll(job, attempt, worker, monitors) })
+		s.whileAlive(worker, func() {
+			switch {
+			case !s.reachable():
+				s.retry(job, attempt, uptime.ServiceDown)
+			case some && !time.Now().Before(job.schedule.Next(due)):
+				s.declareMissed(job, attempt, round.StoodStill())
+			case some:
+				s.scanAll(job, attempt, worker, s.monitorsOf(job, attempt))
+			default:
+				s.finish(job, attempt)
+			}
+		})
 	})
 }
 

@@ -55,7 +55,7 @@ func (w *roundWorker) Work(ctx context.Context, job *river.Job[queue.RoundArgs])
 	}
 	switch step, until := round.Step(now); step {
 	case uptime.DeclareGaps:
-		return w.declareMissed(ctx, job, round, now)
+		return w.declareMissed(ctx, job, round.Missed(now, w.limiter.wasFullSince(round.Slot), whyAgain(job)))
 	case uptime.LetWait:
 		err := river.RecordOutput(ctx, putOff{until})
 		return errors.Join(err, river.JobSnooze(min(until.Sub(now), snoozeStep)))
@@ -78,6 +78,9 @@ func (w *roundWorker) Work(ctx context.Context, job *river.Job[queue.RoundArgs])
 	}
 	if !wait.For(ctx, time.Until(slot)) {
 		return fmt.Errorf("wait for the slot: %w", ctx.Err())
+	}
+	if !time.Now().Before(round.Schedule.Next(slot)) { // whoever was edited meanwhile is not among those that were loaded
+		return w.declareMissed(ctx, job, round.StoodStill())
 	}
 	output, err := w.scanAll(ctx, job.Args, watched)
 	return errors.Join(err, river.RecordOutput(ctx, output))
@@ -234,12 +237,9 @@ func (w *roundWorker) load(
 }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on.
-func (w *roundWorker) declareMissed(
-	ctx context.Context, job *river.Job[queue.RoundArgs], round uptime.Round, now time.Time,
-) error {
+func (w *roundWorker) declareMissed(ctx context.Context, job *river.Job[queue.RoundArgs], missed uptime.Missed) error {
 	args := job.Args
-	missed := round.Missed(now, w.limiter.wasFullSince(round.Slot), whyAgain(job))
-	gap := record.Gap{Schedule: round.Schedule, From: round.Slot, To: missed.To, Reason: missed.Reason}
+	gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: missed.To, Reason: missed.Reason}
 	var declared *db.DeclareGapRow
 	err := db.InTx(ctx, w.conn, func(tx pgx.Tx) (err error) {
 		queries := db.New(tx)
@@ -247,10 +247,10 @@ func (w *roundWorker) declareMissed(
 		if err := queries.LockRound(ctx, db.LockRoundParams{IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS}); err != nil {
 			return fmt.Errorf("lock the round: %w", err)
 		}
-		if declared, err = gap.Declare(ctx, queries, now); err != nil {
+		if declared, err = gap.Declare(ctx, queries, w.now()); err != nil {
 			return err
 		}
-		next := queue.RoundAt(round.Schedule, missed.Next, missed.Begins)
+		next := queue.RoundAt(args.Schedule(), missed.Next, missed.Begins)
 		if _, err := w.queue.InsertManyTx(ctx, tx, []river.InsertManyParams{next}); err != nil {
 			return fmt.Errorf("insert the next round: %w", err)
 		}

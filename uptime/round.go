@@ -98,6 +98,13 @@ func (r Round) Missed(now time.Time, busy bool, again GapReason) Missed {
 	return missed
 }
 
+// StoodStill says what is to be declared of a round whose worker stood still after it had begun, until its slot had passed:
+// that slot alone, as the rounds after it were made sure of when it began.
+func (r Round) StoodStill() Missed {
+	r.Attempt++
+	return r.Missed(r.Slot, false, WorkerLost)
+}
+
 // Stagger spreads rounds that wake together, because the database or all workers were away: one waits for as long again as
 // it is late already, but is due before its next slot, and within a minute. The requests of rounds that were late by up
 // to d are then spread over d, and those of a whole fleet of one interval over three quarters of it.

@@ -147,6 +147,11 @@ func TestMissed(t *testing.T) {
 			require.Equal(t, r.Slot, missed.To)
 		}
 	}))
+
+	for _, attempt := range []int{1, 2} {
+		round := uptime.Round{Schedule: everyMinute, Slot: slot, Attempt: attempt}
+		require.Equal(t, ofItsSlot, round.StoodStill(), "what follows it was made sure of")
+	}
 }
 
 func TestBelieve(t *testing.T) {
