@@ -1,15 +1,11 @@
 package httpapi
 
 import (
-	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"time"
-	"unicode"
 
 	"riverwatch/monitors"
-	"riverwatch/probe"
 	"riverwatch/uptime"
 )
 
@@ -63,51 +59,15 @@ func take(lists ...[]pair) {
 	}
 }
 
-// check checks what a schema cannot say, and gives the monitor with its URL in normal form.
+// check checks what a schema cannot say, and gives the monitor complete.
 func (a *api) check(monitor monitors.Monitor, location string) (monitors.Monitor, []InputError) {
+	checked, wrong := monitor.Check(a.Policy)
 	var inputErrors []InputError
-	wrong := func(field, code, message string) {
-		inputErrors = append(inputErrors, InputError{Location: location + "." + field, Code: code, Message: message})
+	for _, one := range wrong {
+		inputErrors = append(inputErrors, InputError{Location: location + "." + one.Field, Code: one.Code, Message: one.Message})
 	}
-
-	normal, err := probe.NormalizeURL(monitor.URL, a.Policy)
-	monitor.URL = normal
-	monitor = monitor.Complete()
-	if inputErr, ok := errors.AsType[*probe.InputError](err); ok {
-		wrong("url", inputErr.Code, inputErr.Message)
-	}
-	for _, inputErr := range monitor.Target().Check() {
-		wrong(inputErr.Field, inputErr.Code, inputErr.Message)
-	}
-	if monitor.TimeoutMS >= monitor.IntervalSeconds*1000 {
-		wrong("timeout_ms", "timeout_range", fmt.Sprintf(
-			"is %d ms, and must be less than the interval of %d s", monitor.TimeoutMS, monitor.IntervalSeconds))
-	}
-	for field, text := range map[string]string{
-		"key": orZero(monitor.Key), "name": monitor.Name, "description": monitor.Description,
-	} {
-		if !clean(text) {
-			wrong(field, "string_invalid", "must hold no control characters")
-		}
-	}
-	for i, tag := range monitor.Tags {
-		if !clean(tag) || tag == "" || len([]rune(tag)) > 50 {
-			wrong(fmt.Sprintf("tags[%d]", i), "string_invalid", "must be 1 to 50 characters, none of them a control character")
-		}
-	}
-	return monitor, inputErrors
+	return checked, inputErrors
 }
-
-// orZero gives the zero value for nil.
-func orZero[T any](value *T) (or T) {
-	if value != nil {
-		or = *value
-	}
-	return or
-}
-
-// clean reports whether text can be shown, and stored: Postgres refuses NUL.
-func clean(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
 
 // monitorBody is a monitor as the API shows it. Every member is there.
 type monitorBody struct {

@@ -113,13 +113,13 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 func (f generateFlags) monitors(policy egress.Policy, first, last int) ([]monitors.Monitor, error) {
 	batch := make([]monitors.Monitor, 0, last-first+1)
 	for n := first; n <= last; n++ {
-		normal, err := probe.NormalizeURL(f.nth(n), policy)
-		if err != nil {
-			return nil, fmt.Errorf("the URL of monitor %d: %w", n, err)
-		}
 		monitor := monitors.New()
-		monitor.URL, monitor.IntervalSeconds, monitor.Tags = normal, int(f.interval/time.Second), []string{"generated"}
-		batch = append(batch, monitor.Complete())
+		monitor.URL, monitor.IntervalSeconds, monitor.Tags = f.nth(n), int(f.interval/time.Second), []string{"generated"}
+		monitor, wrong := monitor.Check(policy)
+		if len(wrong) > 0 {
+			return nil, fmt.Errorf("%s of monitor %d: %w", wrong[0].Field, n, wrong[0])
+		}
+		batch = append(batch, monitor)
 	}
 	return batch, nil
 }
