@@ -101,7 +101,9 @@ func (c *change) begin(ctx context.Context, creations []Creation) error {
 		if err := c.writeSecrets(ctx, one.Monitor.ID, nil, one.Monitor.Secrets); err != nil {
 			return err
 		}
-		transitions = append(transitions, record.Transition{Monitor: one.Monitor.Monitor, After: one.State})
+		transitions = append(transitions, record.Transition{
+			Monitor: one.Monitor.Monitor, Cause: record.ByEdit, After: one.State,
+		})
 		if one.Monitor.Active() {
 			active = append(active, one.Monitor.Monitor)
 		}
@@ -224,7 +226,7 @@ func (c *change) restart(ctx context.Context, current, edited Monitor, before up
 		return before, nil
 	}
 	after = uptime.Start(c.at, !edited.Active())
-	transition := record.Transition{Monitor: edited.Monitor, Before: before, After: after}
+	transition := record.Transition{Monitor: edited.Monitor, Cause: record.ByEdit, Before: before, After: after}
 	if err := record.Apply(ctx, c.tx, []record.Transition{transition}); err != nil {
 		return uptime.State{}, err
 	}

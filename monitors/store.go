@@ -142,7 +142,9 @@ func (s *Store) Delete(ctx context.Context, id int64) error {
 		if err := c.write(ctx, &monitor, names); err != nil {
 			return err
 		}
-		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: monitor.Monitor, Before: before}})
+		return record.Apply(ctx, c.tx, []record.Transition{{
+			Monitor: monitor.Monitor, Cause: record.ByEdit, Before: before,
+		}})
 	})
 }
 

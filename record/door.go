@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 
@@ -13,12 +14,22 @@ import (
 	"riverwatch/uptime"
 )
 
+// Cause is what a transition comes of.
+type Cause int
+
+const (
+	ByScan     Cause = iota // a scan, whose outcome the transition has
+	ByTakeBack              // scans of a blind worker are inconclusive now: what they led to never was
+	ByEdit                  // somebody created, changed, paused, resumed or deleted the monitor
+)
+
 // Transition is a change of where a monitor stands.
 type Transition struct {
 	Monitor db.Monitor
+	Cause   Cause
 	Before  uptime.State   // zero: it begins to be watched, new or revived
 	After   uptime.State   // zero: it is deleted, and stands nowhere
-	Outcome uptime.Outcome // of the scan that led to it; empty: somebody changed the monitor
+	Outcome uptime.Outcome // of the scan, if that is the cause
 }
 
 // Apply is the one door for a status: whoever changes one, be it by a scan, a scan that is taken back, or an edit, comes
@@ -50,6 +61,23 @@ func Apply(ctx context.Context, tx pgx.Tx, transitions []Transition) error {
 		}
 	}
 	return nil
+}
+
+// Log tells of each status that has changed, once that is committed.
+func Log(ctx context.Context, logger *slog.Logger, transitions []Transition) {
+	for _, t := range transitions {
+		if t.Before.Status == t.After.Status {
+			continue
+		}
+		attrs := []slog.Attr{
+			slog.Int64("monitor_id", t.Monitor.ID), slog.String("from", string(t.Before.Status)),
+			slog.String("to", string(t.After.Status)), slog.Time("slot", t.After.Since),
+		}
+		if t.Cause == ByScan {
+			attrs = append(attrs, slog.String("outcome", string(t.Outcome)))
+		}
+		logger.LogAttrs(ctx, slog.LevelInfo, "status changed", attrs...)
+	}
 }
 
 // lastOfEach gives the last transition of each monitor, in the order of their ids, so that two transactions do not

@@ -74,7 +74,9 @@ func decideAll(rows []db.LockStatesToJudgeRow, scans []db.Scan, now time.Time) [
 		after := uptime.Decide(before, scan.Slot, scan.Outcome, monitor.Thresholds())
 		if after != before {
 			states[scan.MonitorID] = after
-			transitions = append(transitions, Transition{Monitor: monitor, Before: before, After: after, Outcome: scan.Outcome})
+			transitions = append(transitions, Transition{
+				Monitor: monitor, Cause: ByScan, Before: before, After: after, Outcome: scan.Outcome,
+			})
 		}
 	}
 	return transitions

@@ -287,12 +287,6 @@ func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc
 	if r.Committed != nil {
 		r.Committed(scans, transitions)
 	}
-	for _, t := range transitions {
-		if t.Before.Status != t.After.Status {
-			r.Logger.InfoContext(ctx, "status changed", slog.Int64("monitor_id", t.Monitor.ID),
-				slog.String("from", string(t.Before.Status)), slog.String("to", string(t.After.Status)),
-				slog.String("outcome", string(t.Outcome)), slog.Time("slot", t.After.Since))
-		}
-	}
+	Log(ctx, r.Logger, transitions)
 	return nil
 }

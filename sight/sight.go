@@ -143,17 +143,18 @@ func (s *Sight) tellOperators(ctx context.Context, found news) error {
 
 // scanAgain asks for scans of the monitors whose scan told nothing because we were blind.
 func (s *Sight) scanAgain(ctx context.Context) error {
-	missed := s.view.takeMissed()
-	if len(missed) == 0 {
+	ids := s.view.takeToScanAgain()
+	if len(ids) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
-	for ids := range slices.Chunk(missed, askAtOnce) {
-		if _, err := s.Queue.InsertMany(ctx, scansInPlaceOfBlind(ids, s.Now())); err != nil {
-			s.view.giveBackMissed(ids)
+	for chunk := range slices.Chunk(ids, askAtOnce) {
+		if _, err := s.Queue.InsertMany(ctx, scansInPlaceOfBlind(chunk, s.Now())); err != nil {
+			s.view.giveBack(ids)
 			return fmt.Errorf("insert scans: %w", err)
 		}
+		ids = ids[len(chunk):]
 	}
 	return nil
 }

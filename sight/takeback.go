@@ -30,17 +30,29 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
+	var transitions []record.Transition
+	// inTx takes a part of it back, and tells of what that changed.
+	inTx := func(part func(tx pgx.Tx) error) error {
+		err := db.InTx(ctx, s.Conn, part)
+		if err == nil {
+			record.Log(ctx, s.Logger, transitions)
+		}
+		return err
+	}
 	total, err := 0, error(nil)
 	for count := takeBackSize; count == takeBackSize && err == nil; total += count {
-		err = db.InTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
-			count, err = s.takeBackSome(ctx, tx, suspects)
+		err = inTx(func(tx pgx.Tx) (err error) {
+			count, transitions, err = s.takeBackSome(ctx, tx, suspects)
 			return err
 		})
 	}
 	// A scan may have been taken back just before the recorder could tell what it had done.
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(suspects.byMonitor)), takeBackSize) {
 		if err == nil {
-			err = db.InTx(ctx, s.Conn, func(tx pgx.Tx) error { return judgeAgain(ctx, tx, ids, suspects.byMonitor) })
+			err = inTx(func(tx pgx.Tx) (err error) {
+				transitions, err = judgeAgain(ctx, tx, ids, suspects.byMonitor)
+				return err
+			})
 		}
 	}
 	if err != nil {
@@ -53,28 +65,30 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	return nil
 }
 
-// takeBackSome takes back a transaction's worth of scans, and gives how many that were.
-func (s *Sight) takeBackSome(ctx context.Context, tx pgx.Tx, suspects takeback) (count int, err error) {
+// takeBackSome takes back a transaction's worth of scans, and gives how many that were, and what it changed.
+func (s *Sight) takeBackSome(
+	ctx context.Context, tx pgx.Tx, suspects takeback,
+) (count int, transitions []record.Transition, err error) {
 	queries := db.New(tx)
 	taken, err := queries.TakeBackScans(ctx, db.TakeBackScansParams{
 		Error: cannotSee, Worker: s.Worker, Outcomes: words(unheardOutcomes),
 		Since: suspects.since.Add(-longestScan), EndedSince: suspects.since, EndedUntil: suspects.until, PageSize: takeBackSize,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("make scans inconclusive: %w", err)
+		return 0, nil, fmt.Errorf("make scans inconclusive: %w", err)
 	}
 	count = len(taken)
 	slices.Sort(taken)
 	if taken = slices.Compact(taken); count == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
-	if err := judgeAgain(ctx, tx, taken, suspects.byMonitor); err != nil {
-		return 0, err
+	if transitions, err = judgeAgain(ctx, tx, taken, suspects.byMonitor); err != nil {
+		return 0, nil, err
 	}
 	if _, err := s.Queue.InsertManyTx(ctx, tx, scansInPlaceOfBlind(taken, s.Now())); err != nil {
-		return 0, fmt.Errorf("insert scans: %w", err)
+		return 0, nil, fmt.Errorf("insert scans: %w", err)
 	}
-	return count, nil
+	return count, transitions, nil
 }
 
 func words(outcomes []uptime.Outcome) []string {
@@ -87,11 +101,13 @@ func words(outcomes []uptime.Outcome) []string {
 
 // judgeAgain gives monitors the states that they would have if the suspects had never been: it starts from the state
 // before the first of them, and applies what the log says now.
-func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, suspects map[int64][]suspect) error {
+func judgeAgain(
+	ctx context.Context, tx pgx.Tx, monitorIDs []int64, suspects map[int64][]suspect,
+) ([]record.Transition, error) {
 	queries := db.New(tx)
 	rows, err := queries.LockStatesToJudge(ctx, monitorIDs)
 	if err != nil {
-		return fmt.Errorf("lock states: %w", err)
+		return nil, fmt.Errorf("lock states: %w", err)
 	}
 	firsts := map[int64]suspect{}
 	var ids []int64
@@ -108,13 +124,14 @@ func judgeAgain(ctx context.Context, tx pgx.Tx, monitorIDs []int64, suspects map
 		}
 	}
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	scans, err := queries.ListOutcomes(ctx, db.ListOutcomesParams{MonitorIDs: ids, Since: since.Add(-longestScan)})
 	if err != nil {
-		return fmt.Errorf("list scans: %w", err)
+		return nil, fmt.Errorf("list scans: %w", err)
 	}
-	return record.Apply(ctx, tx, replay(rows, firsts, scans))
+	transitions := replay(rows, firsts, scans)
+	return transitions, record.Apply(ctx, tx, transitions)
 }
 
 // firstSuspect gives the first of a monitor's suspects since its status last began anew, as it does when it is paused,
@@ -152,8 +169,10 @@ func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]suspect, scans []db
 				state = uptime.Decide(state, scan.Slot, scan.Outcome, row.Monitor.Thresholds())
 			}
 		}
-		if present := row.MonitorState.State(); state != present {
-			transitions = append(transitions, record.Transition{Monitor: row.Monitor, Before: present, After: state})
+		if present := row.MonitorState.State(); !state.Equal(present) {
+			transitions = append(transitions, record.Transition{
+				Monitor: row.Monitor, Cause: record.ByTakeBack, Before: present, After: state,
+			})
 		}
 	}
 	return transitions

@@ -36,7 +36,7 @@ type view struct {
 	mu           sync.Mutex
 	hosts        map[string]*host // by host and port
 	suspects     []suspect        // oldest first
-	missed       map[int64]bool   // monitors whose scan told nothing because we were blind
+	toScanAgain  map[int64]bool   // monitors whose scan told nothing because we were blind
 	blindSince   time.Time        // zero: we see
 	suspectSince time.Time        // since when failures are taken back, once we are or were blind
 	sawAt        time.Time        // the beginning of the last look that saw
@@ -61,7 +61,7 @@ type suspect struct {
 
 func newView(now func() time.Time) *view {
 	return &view{
-		now: now, wake: make(chan struct{}, 1), hosts: map[string]*host{}, missed: map[int64]bool{},
+		now: now, wake: make(chan struct{}, 1), hosts: map[string]*host{}, toScanAgain: map[int64]bool{},
 	}
 }
 
@@ -93,7 +93,7 @@ func (v *view) scanned(monitor db.Monitor, result probe.Result) probe.Result {
 	if v.blindSince.IsZero() && !result.Start.Before(v.sawAgainAt) {
 		return result
 	}
-	v.missed[monitor.ID] = true
+	v.toScanAgain[monitor.ID] = true
 	if result.Outcome != uptime.Inconclusive {
 		result.Outcome, result.Error = uptime.Inconclusive, cannotSee
 	}
@@ -237,19 +237,19 @@ func (v *view) countSilent() (silent int) {
 	return silent
 }
 
-// takeMissed gives the monitors whose scans told nothing because we were blind.
-func (v *view) takeMissed() []int64 {
+// takeToScanAgain gives the monitors whose scans told nothing because we were blind.
+func (v *view) takeToScanAgain() []int64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	missed := slices.Sorted(maps.Keys(v.missed))
-	clear(v.missed)
-	return missed
+	ids := slices.Sorted(maps.Keys(v.toScanAgain))
+	clear(v.toScanAgain)
+	return ids
 }
 
-func (v *view) giveBackMissed(monitorIDs []int64) {
+func (v *view) giveBack(monitorIDs []int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, id := range monitorIDs {
-		v.missed[id] = true
+		v.toScanAgain[id] = true
 	}
 }

@@ -256,10 +256,10 @@ func TestABlindWorkersFailuresAreInconclusive(t *testing.T) {
 		probe.Result{Start: began, Outcome: uptime.TimeoutConnect})
 	require.Equal(t, uptime.Inconclusive, blindly.Outcome, "it began while we were blind")
 	require.Equal(t, uptime.TimeoutConnect, b.scan("a.example", uptime.TimeoutConnect).Outcome)
-	require.Equal(t, []int64{0, 7}, b.takeMissed())
-	require.Empty(t, b.takeMissed())
-	b.giveBackMissed([]int64{7})
-	require.Equal(t, []int64{7}, b.takeMissed())
+	require.Equal(t, []int64{0, 7}, b.takeToScanAgain())
+	require.Empty(t, b.takeToScanAgain())
+	b.giveBack([]int64{7})
+	require.Equal(t, []int64{7}, b.takeToScanAgain())
 }
 
 func TestSuspects(t *testing.T) {
