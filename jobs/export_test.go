@@ -23,19 +23,13 @@ func (w *Worker) Recorder() *record.Recorder { return w.recorder }
 func (w *Worker) Sight() *sight.Sight { return w.sight }
 
 // RoundWorker works rounds.
-func (w *Worker) RoundWorker() river.Worker[queue.RoundArgs] {
-	return &roundWorker{scanner: w.scanner, queue: w.queue}
-}
+func (w *Worker) RoundWorker() river.Worker[queue.RoundArgs] { return w.rounds }
 
 // ScanWorker works scans outside rounds.
-func (w *Worker) ScanWorker() river.Worker[queue.ScanArgs] { return &scanWorker{scanner: w.scanner} }
+func (w *Worker) ScanWorker() river.Worker[queue.ScanArgs] { return w.scans }
 
 // TendWorker works tend.
-func (w *Worker) TendWorker() river.Worker[queue.TendArgs] {
-	return &tendWorker{
-		tend: Tend{Conn: w.scanner.conn, Queue: w.queue, Now: w.Now}, logger: w.Logger, metrics: w.scanner.metrics,
-	}
-}
+func (w *Worker) TendWorker() river.Worker[queue.TendArgs] { return w.tend }
 
 // Start starts River's client, until ctx is done.
 func (w *Worker) Start(ctx context.Context) (queue.Queue, error) { return w.start(ctx) }
@@ -66,5 +60,5 @@ func RetryAfter(attempt int) time.Time {
 	return retrySoon{}.NextRetry(&rivertype.JobRow{Attempt: attempt})
 }
 
-// SetConn makes the worker's scans, rounds among them, use another connection.
-func (w *Worker) SetConn(conn db.Conn) { w.scanner.conn = conn }
+// SetConn makes all that the worker does use another connection.
+func (w *Worker) SetConn(conn db.Conn) { w.scanner.conn, w.tend.tend.Conn = conn, conn }

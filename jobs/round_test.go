@@ -27,7 +27,7 @@ import (
 	"riverwatch/uptime"
 )
 
-// inTime creations the clock a moment after a slot.
+// inTime puts the clock a moment after a slot.
 func (p *process) inTime(slot time.Time) { p.SetNow(slot.Add(40 * time.Millisecond)) }
 
 func TestRound(t *testing.T) {

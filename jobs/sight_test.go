@@ -295,10 +295,10 @@ func TestSight(t *testing.T) {
 			require.Contains(t, p.Logs.All(), message)
 		}
 		proxy.SetDown(false)
-		unseen := func() int { return p.Count(t, "river_job WHERE (args ->> 'in_place_of_blind')::boolean") }
-		require.Zero(t, unseen())
+		inPlaceOfBlind := func() int { return p.Count(t, "river_job WHERE (args ->> 'in_place_of_blind')::boolean") }
+		require.Zero(t, inPlaceOfBlind())
 		p.worker.Sight().Look(t.Context())
-		require.Equal(t, 2, unseen())
+		require.Equal(t, 2, inPlaceOfBlind())
 		require.Equal(t, []string{"round ok", "round inconclusive"}, p.Scans(t, monitor.ID))
 		require.Equal(t, uptime.Up, p.State(t, monitor.ID).Status)
 		require.Equal(t, 1, p.Count(t, "warnings"))

@@ -51,6 +51,9 @@ type Worker struct {
 	recorder *record.Recorder
 	sight    *sight.Sight
 	scanner  *scanner
+	rounds   *roundWorker
+	scans    *scanWorker
+	tend     *tendWorker
 }
 
 // NewWorker makes a worker that works while its Run does.
@@ -78,6 +81,11 @@ func NewWorker(config Config) (*Worker, error) {
 		logger: config.Logger, metrics: metrics, tracer: traces.Tracer("riverwatch/jobs"),
 		limiter: newLimiter(config.Limits, metrics), startWithin: startWithin,
 	}
+	w.rounds = &roundWorker{scanner: w.scanner, queue: inserts}
+	w.scans = &scanWorker{scanner: w.scanner}
+	w.tend = &tendWorker{
+		tend: Tend{Conn: config.Pool, Queue: inserts, Now: config.Now}, logger: config.Logger, metrics: metrics,
+	}
 	return w, nil
 }
 
@@ -104,11 +112,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) start(ctx context.Context) (queue.Queue, error) {
 	workers := river.NewWorkers()
 	err := errors.Join(
-		river.AddWorkerSafely(workers, &roundWorker{scanner: w.scanner, queue: w.queue}),
-		river.AddWorkerSafely(workers, &scanWorker{scanner: w.scanner}),
-		river.AddWorkerSafely(workers, &tendWorker{
-			tend: Tend{Conn: w.Pool, Queue: w.queue, Now: w.Now}, logger: w.Logger, metrics: w.scanner.metrics,
-		}),
+		river.AddWorkerSafely(workers, w.rounds), river.AddWorkerSafely(workers, w.scans), river.AddWorkerSafely(workers, w.tend),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("register the workers: %w", err)

@@ -84,8 +84,7 @@ type Missed struct {
 // chain has most likely gone on.
 func (r Round) Missed(now time.Time, busy bool, again GapReason) Missed {
 	if r.Attempt > 1 || r.Sibling {
-		next := r.Schedule.Next(r.Slot)
-		return Missed{To: r.Slot, Reason: again, Next: next, Begins: next.Add(-RoundLead)}
+		return r.ofItsSlot(again)
 	}
 	present := r.Schedule.SlotAt(now)
 	missed := Missed{
@@ -98,11 +97,15 @@ func (r Round) Missed(now time.Time, busy bool, again GapReason) Missed {
 	return missed
 }
 
+func (r Round) ofItsSlot(reason GapReason) Missed {
+	next := r.Schedule.Next(r.Slot)
+	return Missed{To: r.Slot, Reason: reason, Next: next, Begins: next.Add(-RoundLead)}
+}
+
 // StoodStill says what is to be declared of a round whose worker stood still after it had begun, until its slot had passed:
 // that slot alone, as the rounds after it were made sure of when it began.
 func (r Round) StoodStill() Missed {
-	r.Attempt++
-	return r.Missed(r.Slot, false, WorkerLost)
+	return r.ofItsSlot(WorkerLost)
 }
 
 // Stagger spreads rounds that wake together, because the database or all workers were away: one waits for as long again as

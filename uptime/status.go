@@ -26,6 +26,13 @@ type State struct {
 	Successes  int       // good scans in a row that have not led away from down yet
 }
 
+// Equal reports whether two states are one, whatever clocks and zones their instants were read in.
+func (s State) Equal(other State) bool {
+	same := s.Since.Equal(other.Since) && s.JudgedSlot.Equal(other.JudgedSlot)
+	s.Since, s.JudgedSlot = other.Since, other.JudgedSlot
+	return same && s == other
+}
+
 // Thresholds say how many scans in a row it takes.
 type Thresholds struct {
 	Failure int // failed scans until a monitor is down, at least 1
@@ -53,7 +60,7 @@ func (c Configuration) Counts(version int, slot, heard time.Time) bool {
 // Start gives the state of a monitor that begins anew at an instant: created, resumed, paused, or to be judged by other
 // rules than before.
 func Start(at time.Time, paused bool) State {
-	state := State{Status: Pending, Since: at, JudgedSlot: at}
+	state := State{Status: Pending, Since: at, JudgedSlot: at, Failures: 0, Successes: 0}
 	if paused {
 		state.Status = Paused
 	}
