@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db/dbtest"
+	"riverwatch/probe"
 )
 
 // Whoever adds a field forgets one of its places: the list of what it is of a monitor, a column of a query, what is
@@ -110,10 +112,87 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
+// What a property's schema says of its values must hold to the last of them.
+func TestEveryBound(t *testing.T) {
+	t.Parallel()
+	a := newTestAPIOn(t, dbtest.New(t))
+	// What a field's bounds need of others.
+	companions := map[string]map[string]any{
+		"interval_seconds": {"timeout_ms": 100}, "max_total_ms": {"timeout_ms": 30000}, "degraded_after_ms": {"timeout_ms": 30000},
+	}
+	bounds := 0
+	for field, property := range a.properties("MonitorCreate") {
+		if property.Minimum != nil || property.MaxLength != nil {
+			bounds++
+		}
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			a := &testAPI{t: t, pool: a.pool, handler: a.handler, log: a.log}
+			created := func(value any) answer {
+				body := map[string]any{"url": "https://example.com/" + field}
+				maps.Copy(body, companions[field])
+				body[field] = value
+				return a.post(monitorsPath+"?if_exists=update", encoded(t, body))
+			}
+			refused := func(value any) {
+				answer := created(value)
+				require.Equal(t, http.StatusBadRequest, answer.status, answer.raw)
+				require.Contains(t, answer.codes(), "body."+field, "%v", value)
+			}
+			taken := func(value any) {
+				answer := created(value)
+				require.Contains(t, []int{http.StatusOK, http.StatusCreated}, answer.status, "%v: %s", value, answer.raw)
+			}
+			if slices.Contains(property.Type, "string") {
+				refused("a\x00b")
+			}
+			if property.Minimum != nil {
+				require.NotNil(t, property.Maximum)
+				taken(*property.Minimum)
+				taken(*property.Maximum)
+				refused(*property.Minimum - 1)
+				refused(*property.Maximum + 1)
+			}
+			if property.MaxLength != nil {
+				taken(strings.Repeat("a", *property.MaxLength))
+				refused(strings.Repeat("a", *property.MaxLength+1))
+			}
+		})
+	}
+	require.Greater(t, bounds, 8)
+}
+
 // property is one of a schema of the OpenAPI document.
 type property struct {
-	Description string
-	Examples    []any
+	Type             types
+	Description      string
+	Examples         []any
+	Minimum, Maximum *int
+	MaxLength        *int
+}
+
+// types are the JSON types that a property may have: one, or a list.
+type types []string
+
+func (t *types) UnmarshalJSON(raw []byte) error {
+	if len(raw) > 0 && raw[0] == '"' {
+		raw = slices.Concat([]byte("["), raw, []byte("]"))
+	}
+	return json.Unmarshal(raw, (*[]string)(t))
+}
+
+// What the database keeps of a monitor as JSON has one name for each of its fields, there and in the API.
+func TestStoredNamesAreThoseOfTheAPI(t *testing.T) {
+	t.Parallel()
+	properties := newTestAPI(t).properties("MonitorPatch")
+	for _, stored := range []reflect.Type{
+		reflect.TypeFor[probe.Request](), reflect.TypeFor[probe.Secrets](), reflect.TypeFor[probe.Expectations](),
+	} {
+		for field := range stored.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			require.Contains(t, properties, name, "%s.%s", stored, field.Name)
+		}
+	}
 }
 
 func (a *testAPI) properties(schema string) map[string]property {

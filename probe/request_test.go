@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -25,6 +26,35 @@ func full(target *probe.Target) {
 		HostOverride: "shop.example",
 	}
 	target.Secrets = probe.Secrets{Headers: map[string]string{"Cookie": "id=canary"}, BasicPassword: "canary"}
+}
+
+// Whoever adds a secret forgets to hide it: what a target was sent it may echo, in the body and in what it says of itself.
+func TestEverySecretIsHidden(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-of-a-secret"
+	for field := range reflect.TypeFor[probe.Secrets]().Fields() {
+		if field.Name == "ClientKeyPEM" { // is never sent
+			continue
+		}
+		t.Run(field.Name, func(t *testing.T) {
+			t.Parallel()
+			var secrets probe.Secrets
+			if value := reflect.ValueOf(&secrets).Elem().FieldByIndex(field.Index); value.Kind() == reflect.String {
+				value.SetString(canary)
+			} else {
+				value.Set(reflect.ValueOf(map[string]string{"X-Api-Key": canary}))
+			}
+			echo := hostile.Serve(t, func(conn *net.TCPConn, request string) {
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 500 E\r\n\r\n%s", request)
+			})
+
+			result := probeURL(t, echo, func(target *probe.Target) { target.Secrets = secrets })
+
+			require.Contains(t, result.BodyExcerpt, "…\n", "it was sent")
+			require.NotContains(t, fmt.Sprint(result), canary)
+			require.NotContains(t, result.BodyExcerpt, base64.StdEncoding.EncodeToString([]byte(":"+canary)))
+		})
+	}
 }
 
 // told is what a server was asked.

@@ -9,11 +9,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/probe"
@@ -392,5 +394,34 @@ func TestCheckThatCannotPrint(t *testing.T) {
 		require.NoError(t, closed.Close())
 		err := run(t.Context(), append(args, "--allow-cidr", "127.0.0.0/8"), func(string) string { return "" }, out, io.Discard)
 		require.ErrorContains(t, err, "print")
+	}
+}
+
+// Whoever adds something that a monitor can ask or expect forgets that check should as well.
+func TestCheckSetsAllOfATarget(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pem")
+	require.NoError(t, os.WriteFile(file, []byte("pem"), 0o600))
+	var given checkFlags
+	flags := pflag.NewFlagSet("check", pflag.ContinueOnError)
+	given.add(flags)
+	require.NoError(t, flags.Parse([]string{
+		"-X", "POST", "-H", "Accept: a", "-H", "X-Api-Key: b", "-d", "c", "--basic", "d:e", "--bearer", "f", "-A", "g", "--host", "h",
+		"--http2", "-6", "-k", "--ca", file, "--cert", file, "--key", file, "--regexp", "i", "--regexp", "j", "--regexp-invert",
+		"--header-regexp", "K: l", "--json-path", "$.m", "--max-total", "1s", "--degraded-after", "1s", "--certificate-days", "1",
+	}))
+
+	_, target, _ := given.read("https://example.com/", os.Getenv)
+
+	requireNoneZero(t, "Target", reflect.ValueOf(target))
+}
+
+func requireNoneZero(t *testing.T, name string, value reflect.Value) {
+	t.Helper()
+	require.False(t, value.IsZero(), "%s has no flag, or this test does not give it", name)
+	if value.Kind() == reflect.Struct {
+		for field, inner := range value.Fields() {
+			requireNoneZero(t, name+"."+field.Name, inner)
+		}
 	}
 }
