@@ -6,7 +6,7 @@ set -eu
 generated=$(grep -rlE '^// Code generated .* DO NOT EDIT\.$' --include='*.go' . | sed 's|^\./||')
 module=$(go list -m)
 
-awk -v min="$2" -v module="$module/" -v left_out="$generated db/dbtest/ probe/hostile/" '
+awk -v min="$2" -v module="$module/" -v left_out="$generated db/dbtest/ monitors/monitorstest/ probe/hostile/" '
 BEGIN { split(left_out, names) }
 /^mode:/ { next }
 {
