@@ -33,6 +33,8 @@ func TroubleOf(err error) Trouble {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled):
 		return TroubleNone
+	case errors.Is(err, ErrLostRace):
+		return TroubleRetry
 	case errors.As(err, &connectErr): // whatever the server said: it starts, it is full, its database is not there yet
 		return TroubleAway
 	case errors.As(err, &pgErr):

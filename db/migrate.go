@@ -185,6 +185,8 @@ func withMigrator(
 	config.MaxConns = 3 // ours, with the lock; River's; that of tellBlockers
 	config.ConnConfig.RuntimeParams["application_name"] = migratorName
 	config.ConnConfig.RuntimeParams["lock_timeout"] = migrationLockTimeout.String()
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "0" // whatever the role's is: a migration takes as long as it takes
+	config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	config.ConnConfig.OnNotice = func(_ *pgconn.PgConn, _ *pgconn.Notice) {}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -296,6 +296,20 @@ func TestMigrationsMeetALivingDatabase(t *testing.T) {
 		require.Contains(t, meet(t, dbtest.URL(t), schemaUpTo(t, latest, "rewrite.sql")), "monitors is written anew")
 	})
 
+	t.Run("ASlowOneIsNotCutOff", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.URL(t)
+		pool := dbtest.Open(t, databaseURL)
+		dbtest.Exec(t, pool, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 100', current_database()); END $$`)
+		require.NoError(t, db.MigrateUpBy(t.Context(), databaseURL, schemaUpTo(t, latest, "slow.sql"), chunk, discard))
+	})
+
+	t.Run("OneThatIsCancelledIsNotTriedAgain", func(t *testing.T) {
+		t.Parallel()
+		err := db.MigrateUpBy(t.Context(), dbtest.URL(t), schemaUpTo(t, latest, "cancelled.sql"), chunk, discard)
+		require.ErrorContains(t, err, "57014")
+	})
+
 	t.Run("BehindALongReaderItGivesWayAndSaysForWhom", func(t *testing.T) {
 		t.Parallel()
 		databaseURL := dbtest.URL(t)

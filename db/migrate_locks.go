@@ -11,6 +11,10 @@ import (
 )
 
 const (
+	lockNotAvailable     = "55P03"
+	deadlockDetected     = "40P01"
+	serializationFailure = "40001"
+
 	migratorName = "riverwatch migrate" // its application_name
 	// So long a migration waits for a lock: whoever comes after it waits behind it.
 	migrationLockTimeout = 500 * time.Millisecond
@@ -43,7 +47,8 @@ func lockMigrations(ctx context.Context, conn DBTX) error {
 func patiently(ctx context.Context, logger *slog.Logger, migrate func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := migrate()
-		if TroubleOf(err) != TroubleRetry {
+		// Not one that the database's time limit ended, or an operator: it would never come to its end.
+		if !IsCode(err, lockNotAvailable) && !IsCode(err, deadlockDetected) && !IsCode(err, serializationFailure) {
 			return err
 		}
 		logger.WarnContext(ctx, "migration gives way, and tries again", slog.Duration("after", pause), slog.Any("error", err))

@@ -21,6 +21,26 @@ func (q *Queries) DropMonitorStates(ctx context.Context, monitorIds []int64) err
 	return err
 }
 
+const getMonitorState = `-- name: GetMonitorState :one
+SELECT monitor_id, status, since, judged_slot, failures, successes FROM monitor_states
+WHERE monitor_id = $1
+`
+
+// GetMonitorState gives where a monitor stands.
+func (q *Queries) GetMonitorState(ctx context.Context, monitorID int64) (MonitorState, error) {
+	row := q.db.QueryRow(ctx, getMonitorState, monitorID)
+	var i MonitorState
+	err := row.Scan(
+		&i.MonitorID,
+		&i.Status,
+		&i.Since,
+		&i.JudgedSlot,
+		&i.Failures,
+		&i.Successes,
+	)
+	return i, err
+}
+
 const getMonitorStateForUpdate = `-- name: GetMonitorStateForUpdate :one
 SELECT monitor_id, status, since, judged_slot, failures, successes FROM monitor_states
 WHERE monitor_id = $1

@@ -34,12 +34,7 @@ func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Cr
 	if err := c.begin(ctx, creations); err != nil {
 		return nil, err
 	}
-	for _, i := range taken {
-		if creations[i], err = c.put(ctx, given[i], update); err != nil {
-			return nil, err
-		}
-	}
-	return creations, nil
+	return creations, c.putAll(ctx, given, creations, taken, update)
 }
 
 // insert inserts the monitors that are not there, into creations, and gives the indexes of the others.
@@ -117,18 +112,42 @@ func (c *change) begin(ctx context.Context, creations []Creation) error {
 	return c.askForFirstScans(ctx, active, len(creations) == 1)
 }
 
-// put makes a monitor that was there already, or was deleted, what was given.
-func (c *change) put(ctx context.Context, given Monitor, update bool) (Creation, error) {
-	row, err := find(ctx, c.queries, given)
-	if err != nil {
-		return Creation{}, err
+// putAll puts the monitors that are there already, in the order of their ids: it is that in which the recorder locks states.
+func (c *change) putAll(ctx context.Context, given []Monitor, creations []Creation, taken []int, update bool) error {
+	ids := make(map[int]int64, len(taken))
+	for _, i := range taken {
+		row, err := find(ctx, c.queries, given[i])
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: whoever was in the way of a monitor is gone", db.ErrLostRace)
+		}
+		if err != nil {
+			return err
+		}
+		ids[i] = row.ID
+		creations[i] = Creation{Monitor: Monitor{Monitor: row}, Result: Exists}
 	}
+	slices.SortStableFunc(taken, func(i, j int) int { return cmp.Compare(ids[i], ids[j]) })
+	for k, i := range taken {
+		row := creations[i].Monitor.Monitor
+		if k > 0 && ids[taken[k-1]] == row.ID { // given twice: the first may just have changed it
+			row = creations[taken[k-1]].Monitor.Monitor
+		}
+		if row.DeletedAt == nil && !update {
+			continue
+		}
+		var err error
+		if creations[i], err = c.put(ctx, row, given[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put makes a monitor that was there already, or was deleted, what was given.
+func (c *change) put(ctx context.Context, row db.Monitor, given Monitor) (Creation, error) {
 	current, err := c.whole(ctx, row)
 	if err != nil {
 		return Creation{}, err
-	}
-	if row.DeletedAt == nil && !update {
-		return Creation{Monitor: current, Result: Exists}, nil
 	}
 	creation := Creation{Result: Updated}
 	if row.DeletedAt != nil {
@@ -164,13 +183,10 @@ func (c *change) whole(ctx context.Context, row db.Monitor) (Monitor, error) {
 
 // edit makes a monitor that is locked what is wanted, and revives it if it was deleted. If nothing is new, nothing changes.
 func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, uptime.State, error) {
-	before, err := c.state(ctx, current)
-	if err != nil {
-		return Monitor{}, uptime.State{}, err
-	}
 	wanted.DeletedAt = nil
-	if same(current, wanted) {
-		return current, before, nil
+	before, err := c.state(ctx, current, restarts(current, wanted))
+	if err != nil || same(current, wanted) {
+		return current, before, err
 	}
 
 	if wanted.IntervalSeconds != current.IntervalSeconds { // with the same interval it keeps its phase
@@ -194,12 +210,17 @@ func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, up
 	return wanted, after, err
 }
 
-// state gives where a monitor stands, and keeps the recorder from judging it; one that is deleted stands nowhere.
-func (c *change) state(ctx context.Context, m Monitor) (uptime.State, error) {
+// state gives where a monitor stands, and keeps the recorder from judging it if lock says so, which makes the recorder wait
+// for all of a bulk; one that is deleted stands nowhere.
+func (c *change) state(ctx context.Context, m Monitor, lock bool) (uptime.State, error) {
 	if m.DeletedAt != nil {
 		return uptime.State{}, nil
 	}
-	row, err := c.queries.GetMonitorStateForUpdate(ctx, m.ID)
+	get := c.queries.GetMonitorState
+	if lock {
+		get = c.queries.GetMonitorStateForUpdate
+	}
+	row, err := get(ctx, m.ID)
 	if err != nil {
 		return uptime.State{}, fmt.Errorf("get the state of monitor %d: %w", m.ID, err)
 	}
@@ -208,21 +229,33 @@ func (c *change) state(ctx context.Context, m Monitor) (uptime.State, error) {
 
 // write writes a monitor's row, as its next version, and its secrets, of which it had those named before.
 func (c *change) write(ctx context.Context, m *Monitor, before []string) error {
-	row := m.row()
+	var err error
+	if m.Monitor, err = c.writeRow(ctx, m.row()); err != nil {
+		return err
+	}
+	return c.writeSecrets(ctx, m.ID, before, m.Secrets)
+}
+
+// writeRow writes a row as its monitor's next version.
+func (c *change) writeRow(ctx context.Context, row db.Monitor) (db.Monitor, error) {
 	row.Version++
 	row.UpdatedAt = c.at
 	written, err := c.queries.UpdateMonitor(ctx, db.UpdateMonitorParams(row))
 	if err != nil {
-		return fmt.Errorf("update monitor %d: %w", m.ID, err)
+		return row, fmt.Errorf("update monitor %d: %w", row.ID, err)
 	}
-	m.Monitor = written
-	return c.writeSecrets(ctx, m.ID, before, m.Secrets)
+	return written, nil
 }
 
-// restart starts a monitor's status anew, with a scan at once, where what is known of it no longer says how it stands: it
+// restarts reports whether an edit starts a monitor's status anew: what is known of it no longer says how it stands, as it
 // was not scanned, or by other expectations.
+func restarts(current, edited Monitor) bool {
+	return current.DeletedAt != nil || current.Active() != edited.Active() || edited.Active() && !scansTellOf(current, edited)
+}
+
+// restart starts a monitor's status anew if that is due, with a scan at once.
 func (c *change) restart(ctx context.Context, current, edited Monitor, before uptime.State) (after uptime.State, err error) {
-	if current.DeletedAt == nil && current.Active() == edited.Active() && (!edited.Active() || scansTellOf(current, edited)) {
+	if !restarts(current, edited) {
 		return before, nil
 	}
 	after = uptime.Start(c.at, !edited.Active())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +19,8 @@ import (
 	"riverwatch/uptime"
 )
 
-const uniqueViolation = "23505"
+// identities are the unique indexes of what a monitor is known by.
+var identities = []string{"monitors_key", "monitors_identity"}
 
 // Store keeps monitors.
 type Store struct {
@@ -98,7 +100,7 @@ func (s *Store) Edit(
 		return err
 	})
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code == uniqueViolation {
+	if errors.As(err, &pgErr) && slices.Contains(identities, pgErr.ConstraintName) {
 		holder, findErr := find(ctx, db.New(s.Conn), wanted)
 		switch {
 		case findErr == nil:
@@ -126,25 +128,28 @@ func find(ctx context.Context, queries *db.Queries, m Monitor) (there db.Monitor
 // Delete deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.
 func (s *Store) Delete(ctx context.Context, id int64) error {
 	return s.change(ctx, func(c *change) error {
-		monitor, err := c.lock(ctx, id)
+		row, err := c.queries.GetMonitorForUpdate(ctx, id)
 		if err != nil {
-			return err
+			return fmt.Errorf("get monitor %d: %w", id, err)
 		}
-		before, err := c.state(ctx, monitor)
+		// What it asks and expects is not looked at: one that cannot be read can be deleted.
+		monitor := Monitor{Monitor: row}
+		before, err := c.state(ctx, monitor, true)
 		if err != nil {
 			return err
 		}
 		if err := c.withdraw(ctx, id); err != nil {
 			return err
 		}
-		names := monitor.SecretNames
-		monitor.DeletedAt, monitor.Secrets = &c.at, probe.Secrets{}
-		if err := c.write(ctx, &monitor, names); err != nil {
+		names := row.SecretNames
+		row.DeletedAt, row.SecretNames = &c.at, []string{}
+		if row, err = c.writeRow(ctx, row); err != nil {
 			return err
 		}
-		return record.Apply(ctx, c.tx, []record.Transition{{
-			Monitor: monitor.Monitor, Cause: record.ByEdit, Before: before,
-		}})
+		if err := c.writeSecrets(ctx, id, names, probe.Secrets{}); err != nil {
+			return err
+		}
+		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: row, Cause: record.ByEdit, Before: before}})
 	})
 }
 

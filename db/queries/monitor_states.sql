@@ -21,6 +21,11 @@ ON CONFLICT (monitor_id) DO UPDATE SET
 DELETE FROM monitor_states
 WHERE monitor_id = ANY(@monitor_ids::bigint[]);
 
+-- GetMonitorState gives where a monitor stands.
+-- name: GetMonitorState :one
+SELECT * FROM monitor_states
+WHERE monitor_id = @monitor_id;
+
 -- GetMonitorStateForUpdate also keeps the recorder from judging the monitor meanwhile.
 -- name: GetMonitorStateForUpdate :one
 SELECT * FROM monitor_states
