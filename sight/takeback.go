@@ -165,7 +165,7 @@ func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]suspect, scans []db
 		for _, scan := range byMonitor[row.Monitor.ID] {
 			// What came to the log came there when the scan had ended, or a moment later.
 			heard := db.EndedAt(scan.Slot, scan.LateMS, scan.TotalUS)
-			if row.Monitor.Configuration().Counts(scan.MonitorVersion, scan.Slot, heard) {
+			if row.Monitor.Configuration().Counted(scan.MonitorVersion, scan.Slot, heard) {
 				state = uptime.Decide(state, scan.Slot, scan.Outcome, row.Monitor.Thresholds())
 			}
 		}

@@ -50,11 +50,20 @@ type Configuration struct {
 	Interval time.Duration
 }
 
-// Counts reports whether a scan of a version and slot, of which we heard at an instant, told how the monitor stood then:
-// it ran with the configuration that was in force, and not long before.
-func (c Configuration) Counts(version int, slot, heard time.Time) bool {
-	inForce := version == c.Version || heard.Before(c.Since)
-	return inForce && heard.Sub(slot) < c.Interval+countsWithin
+// Counts reports whether a scan of a version and slot, of which we hear now, tells how the monitor stands: it ran with the
+// configuration that is in force, and not long ago.
+func (c Configuration) Counts(version int, slot, now time.Time) bool {
+	return version == c.Version && c.inTime(slot, now)
+}
+
+// Counted reports whether a scan of which we heard at an instant told how the monitor stood then, when another
+// configuration may have been in force.
+func (c Configuration) Counted(version int, slot, heard time.Time) bool {
+	return (version == c.Version || heard.Before(c.Since)) && c.inTime(slot, heard)
+}
+
+func (c Configuration) inTime(slot, heard time.Time) bool {
+	return heard.Sub(slot) < c.Interval+countsWithin
 }
 
 // Start gives the state of a monitor that begins anew at an instant: created, resumed, paused, or to be judged by other

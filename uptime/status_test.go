@@ -130,29 +130,30 @@ func TestConfirms(t *testing.T) {
 	}))
 }
 
-func TestCounts(t *testing.T) {
+func TestWhatCounts(t *testing.T) {
 	t.Parallel()
 	now := uptime.Configuration{Version: 7, Since: slot, Interval: 5 * time.Minute}
 	const last = 6*time.Minute - 1 // of the time in which a result counts: its interval and a minute
 	for name, test := range map[string]struct {
-		version     int
-		slot, heard time.Duration // after the version came into force
-		want        bool
+		version       int
+		slot, heard   time.Duration // after the version came into force
+		atFirst, want bool          // when it is heard of; when the log is judged again
 	}{
-		"OfThisVersion":                       {version: 7, slot: time.Minute, heard: time.Minute + time.Second, want: true},
-		"OfThisVersionAtItsVeryInstant":       {version: 7, slot: 0, heard: 0, want: true},
+		"OfThisVersion":                       {version: 7, slot: time.Minute, heard: time.Minute + time.Second, atFirst: true, want: true},
+		"OfThisVersionAtItsVeryInstant":       {version: 7, slot: 0, heard: 0, atFirst: true, want: true},
 		"HeardAnIntervalAndAMinuteLater":      {version: 7, slot: time.Minute, heard: time.Minute + last + 1},
-		"HeardAMomentBeforeThat":              {version: 7, slot: time.Minute, heard: time.Minute + last, want: true},
-		"OfThisVersionThoughItsSlotWasBefore": {version: 7, slot: -time.Minute, heard: time.Second, want: true},
+		"HeardAMomentBeforeThat":              {version: 7, slot: time.Minute, heard: time.Minute + last, atFirst: true, want: true},
+		"OfThisVersionThoughItsSlotWasBefore": {version: 7, slot: -time.Minute, heard: time.Second, atFirst: true, want: true},
 		"OfOlderVersionHeardBefore":           {version: 6, slot: -time.Minute, heard: -1, want: true},
 		"OfOlderVersionHeardThen":             {version: 6, slot: -time.Minute, heard: 0},
 		"OfOlderVersionHeardAfter":            {version: 6, slot: -time.Second, heard: time.Second},
 		"OfOlderVersionHeardBeforeTooLate":    {version: 6, slot: -last - 2, heard: -1},
-		"BeforeItsSlotByAnotherClock":         {version: 7, slot: time.Minute, heard: 0, want: true},
+		"BeforeItsSlotByAnotherClock":         {version: 7, slot: time.Minute, heard: 0, atFirst: true, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, test.want, now.Counts(test.version, slot.Add(test.slot), slot.Add(test.heard)))
+			require.Equal(t, test.atFirst, now.Counts(test.version, slot.Add(test.slot), slot.Add(test.heard)))
+			require.Equal(t, test.want, now.Counted(test.version, slot.Add(test.slot), slot.Add(test.heard)))
 		})
 	}
 }
