@@ -65,6 +65,7 @@ func TestEveryField(t *testing.T) {
 			before := a.create(encoded(t, base))
 			path := fmt.Sprintf("%s/%d", monitorsPath, before.ID)
 			was, wasStored := a.fields(path), a.storedRow(before.ID)
+			require.Equal(t, was[name] == nil, slices.Contains(shown[name].Type, "null"), "whether it may be null")
 			if field != "url" {
 				require.NotEqual(t, value, was[field], "its example is its default, and so no change")
 				requireDefault(t, property.Description, was[name])

@@ -4,6 +4,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -15,12 +16,15 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
 	"riverwatch/egress"
 	"riverwatch/monitors"
 	"riverwatch/queue"
+	"riverwatch/uptime"
 )
 
 const (
@@ -116,6 +120,33 @@ func (a *api) mendDocument() {
 	}
 	shown := document.Components.Schemas.Map()["MonitorBody"]
 	shown.Required = slices.Sorted(maps.Keys(shown.Properties))
+	for _, name := range neverNull() {
+		property := *shown.Properties[name]
+		property.Nullable = false
+		if values, ok := property.AdditionalProperties.(*huma.Schema); ok { // null removes one, and is not shown
+			values := *values
+			values.Nullable = false
+			property.AdditionalProperties = &values
+		}
+		shown.Properties[name] = &property
+	}
+}
+
+// neverNull gives the members of a monitor that are there even if nothing is said of it.
+func neverNull() (names []string) {
+	monitor := monitors.New()
+	monitor.PausedAt = &time.Time{}
+	var members map[string]jsontext.Value
+	raw, err := json.Marshal(newMonitorBody(monitor, uptime.State{}, time.Time{}))
+	if err = errors.Join(err, json.Unmarshal(raw, &members)); err != nil {
+		panic(err) // of what is all ours
+	}
+	for name, value := range members {
+		if value.Kind() != 'n' {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // setUpLibraries sets what huma and gin keep in variables of their packages, once: every problem is one of ours, and a

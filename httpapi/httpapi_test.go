@@ -322,14 +322,24 @@ func TestInternalErrors(t *testing.T) {
 	t.Run("AreLoggedWholeAndAnsweredBarely", func(t *testing.T) {
 		t.Parallel()
 		a := newTestAPI(t)
-		_, err := a.pool.Exec(t.Context(), `ALTER TABLE monitor_states RENAME COLUMN since TO gone`)
+		_, err := a.pool.Exec(t.Context(), `ALTER TABLE monitor_states ADD CONSTRAINT never CHECK (false)`)
 		require.NoError(t, err)
 		answer := a.post(monitorsPath, `{"url":"http://example.com/"}`)
 		require.Equal(t, http.StatusInternalServerError, answer.status)
 		require.Equal(t, "internal_error", answer.problem().Code)
-		require.NotContains(t, answer.raw, "column")
-		require.Contains(t, a.log.String(), `column \"since\"`)
+		require.NotContains(t, answer.raw, "never")
+		require.Contains(t, a.log.String(), `constraint \"never\"`)
 		require.Zero(t, a.count(`SELECT count(*) FROM monitors`), "nothing is half done")
+	})
+
+	t.Run("ASchemaOfAnotherProgramIsNone", func(t *testing.T) {
+		t.Parallel()
+		a := newTestAPI(t)
+		_, err := a.pool.Exec(t.Context(), `ALTER TABLE monitors RENAME COLUMN key TO gone`)
+		require.NoError(t, err)
+		answer := a.get(monitorsPath)
+		require.Equal(t, http.StatusServiceUnavailable, answer.status)
+		require.Equal(t, "schema_outdated", answer.problem().Code)
 	})
 
 	t.Run("APanicIsOne", func(t *testing.T) {

@@ -139,6 +139,13 @@ func TestWhatAMonitorAsksAndExpects(t *testing.T) {
 		require.Equal(t, want, again.shown())
 	})
 
+	t.Run("IsShownInOneOrder", func(t *testing.T) {
+		t.Parallel()
+		a := newTestAPI(t)
+		headers := `"headers":{"A":"1","B":"2","C":"3","D":"4","E":"5","F":"6","G":"7","H":"8"}`
+		require.Contains(t, a.post(monitorsPath, `{"url":"https://example.com/",`+headers+`}`).raw, headers)
+	})
+
 	t.Run("NullGivesEachItsDefault", func(t *testing.T) {
 		t.Parallel()
 		a := newTestAPI(t)

@@ -30,7 +30,7 @@ func (o Optional[T]) MarshalJSON() ([]byte, error) {
 	if !o.Given {
 		return []byte("null"), nil
 	}
-	return json.Marshal(o.Value) //nolint:wrapcheck // of strings, numbers, lists and maps
+	return json.Marshal(o.Value, json.Deterministic(true)) //nolint:wrapcheck // of strings, numbers, lists and maps
 }
 
 // Schema implements huma.SchemaProvider.

@@ -74,7 +74,10 @@ func unavailable() *Problem {
 	return problem
 }
 
-const undefinedTable = "42P01"
+const (
+	undefinedTable  = "42P01"
+	undefinedColumn = "42703"
+)
 
 func schemaOutdated(detail string) *Problem {
 	problem := problemOf(http.StatusServiceUnavailable, "schema_outdated", detail)
@@ -99,8 +102,8 @@ func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 		return unavailable()
 	case errors.Is(err, db.ErrEarlierBuild):
 		return schemaOutdated("The database was made by an earlier build of Riverwatch, and must be made anew.")
-	case db.IsCode(err, undefinedTable):
-		return schemaOutdated("The database has no schema yet: run riverwatch migrate up.")
+	case db.IsCode(err, undefinedTable), db.IsCode(err, undefinedColumn):
+		return schemaOutdated("The database's schema is not that of this program: run riverwatch migrate up.")
 	case errors.Is(err, context.Canceled): // the client left: nobody reads the answer
 		return unavailable()
 	default:
