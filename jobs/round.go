@@ -232,6 +232,7 @@ func (w *roundWorker) load(
 	for reason, ids := range missed {
 		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
 		err = errors.Join(err, gap.DeclareFor(ctx, queries, w.now(), ids...))
+		w.metrics.missed.WithLabelValues(string(reason)).Add(float64(len(ids)))
 	}
 	return watched, err
 }

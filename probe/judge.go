@@ -56,7 +56,7 @@ func (a *attempt) take(
 	most := a.settings.MaxBodyBytes
 	keep := most
 	if !a.target.asksForBody() {
-		keep = int64(a.searchedBytes())
+		keep = min(most, int64(a.searchedBytes()))
 	}
 	size, err := body.ReadFrom(io.LimitReader(answer.Body, keep))
 	if err == nil && size == keep && keep < most {

@@ -84,15 +84,14 @@ func (g *gauges) ask() ([]db.CountRoundsRow, *float64) {
 	defer cancel()
 	g.asked, g.rounds, g.oldest = time.Now(), nil, nil
 	rounds, err := db.New(g.pool).CountRounds(ctx)
+	var oldest float64
 	if err == nil {
-		var oldest float64
 		oldest, err = db.New(g.pool).OldestUnscannedSeconds(ctx)
-		g.oldest = &oldest
 	}
 	if err != nil {
 		g.logger.WarnContext(ctx, "the database's metrics are missing", slog.Any("error", err))
 		return nil, nil
 	}
-	g.rounds = rounds
+	g.rounds, g.oldest = rounds, &oldest
 	return g.rounds, g.oldest
 }

@@ -212,8 +212,11 @@ func reachable(listen netip.AddrPort) netip.AddrPort {
 func (s *server) scan(ctx context.Context) error {
 	for tries := 0; ; tries++ {
 		versions, err := db.SchemaVersions(ctx, s.pool)
-		if err == nil && versions.Current() {
-			break
+		switch {
+		case err == nil && versions.Current():
+			return s.work(ctx)
+		case errors.Is(err, db.ErrEarlierBuild): // no migration makes that good
+			return err
 		}
 		if tries%15 == 0 { // every half minute
 			s.logger.WarnContext(ctx, "waiting for the database's schema: run riverwatch migrate up",
@@ -223,7 +226,10 @@ func (s *server) scan(ctx context.Context) error {
 			return nil
 		}
 	}
+}
 
+// work works River's jobs until ctx is done.
+func (s *server) work(ctx context.Context) error {
 	worker, err := jobs.NewWorker(jobs.Config{
 		Pool: s.pool, Name: s.name, Prober: probe.NewProber(s.config.probeSettings(s.policy), s.logger),
 		Limits: jobs.Limits{
