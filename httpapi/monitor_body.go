@@ -45,10 +45,43 @@ func (a *api) patched(monitor monitors.Monitor, body monitorPatch) (monitors.Mon
 	if body.URL.Null {
 		return monitor, inputProblem([]InputError{{Location: "body.url", Code: "field_required", Message: "cannot be removed"}})
 	}
+	before := monitor
 	take([]pair{value(&body.URL, &monitor.URL, "")},
 		body.MonitorFields.pairs(&monitor, a.Now()), body.SecretFields.pairs(&monitor))
 	monitor, inputErrors := a.check(monitor, "body")
+	if len(inputErrors) == 0 && monitor.Origin() != before.Origin() {
+		inputErrors = secretsNeeded(before, body)
+	}
 	return monitor, inputProblem(inputErrors)
+}
+
+// secretsNeeded gives an error for each secret of a monitor that a change of its origin does not give anew or drop: else
+// whoever may change a URL could read them all, by pointing it at himself.
+func secretsNeeded(before monitors.Monitor, body monitorPatch) (inputErrors []InputError) {
+	for _, name := range before.SecretNames {
+		location, said := "body."+name, false // what is not known here is needed
+		header, isHeader := strings.CutPrefix(name, monitors.SecretHeaderPrefix)
+		switch {
+		case isHeader:
+			location, said = "body.headers."+header, body.Headers.Null
+			for patched := range body.Headers.Value {
+				said = said || strings.EqualFold(patched, header)
+			}
+		case name == monitors.SecretBasicPassword:
+			said = body.BasicPassword.Given || body.BasicPassword.Null
+		case name == monitors.SecretBearerToken:
+			said = body.BearerToken.Given || body.BearerToken.Null
+		case name == monitors.SecretClientKey:
+			said = body.ClientKeyPEM.Given || body.ClientKeyPEM.Null
+		}
+		if !said {
+			inputErrors = append(inputErrors, InputError{
+				Location: location, Code: "secrets_needed",
+				Message: "must be given again, or null to drop it: a secret does not follow to another scheme, host or port",
+			})
+		}
+	}
+	return inputErrors
 }
 
 func take(lists ...[]pair) {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -323,6 +324,87 @@ func (a *testAPI) dump(query string) (text string) {
 	a.t.Helper()
 	require.NoError(a.t, a.pool.QueryRow(a.t.Context(), query).Scan(&text))
 	return text
+}
+
+// Whoever may change a monitor must not be able to read its secrets by pointing it at a host of his own.
+func TestSecretsDoNotFollowToAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	certificate, key := newKeyPair(t)
+	a := newTestAPI(t)
+	secrets := map[string]map[string]any{ // by the place of the error
+		"body.basic_password":    {"basic_username": "me", "basic_password": "s3cret"},
+		"body.bearer_token":      {"bearer_token": "s3cret"},
+		"body.client_key_pem":    {"client_certificate_pem": certificate, "client_key_pem": key},
+		"body.headers.X-Api-Key": {"headers": map[string]any{"X-Api-Key": "s3cret"}},
+		"body.headers.Cookie":    {"headers": map[string]any{"Cookie": "s3cret"}},
+	}
+	elsewhere := map[string]map[string]any{
+		"scheme":        {"url": "wss://origin.example:8443/%d"},
+		"host":          {"url": "https://attacker.example:8443/%d"},
+		"port":          {"url": "https://origin.example:9443/%d"},
+		"host_override": {"host_override": "attacker.example"},
+	}
+	n := 0
+	for location, secret := range secrets {
+		for change, patch := range elsewhere {
+			n++
+			create := map[string]any{"url": fmt.Sprintf("https://origin.example:8443/%d", n)}
+			maps.Copy(create, secret)
+			path := a.post(monitorsPath, encoded(t, create)).header.Get("Location")
+			was := a.fields(path)
+			moved := map[string]any{}
+			for field, value := range patch {
+				moved[field] = value
+				if field == "url" {
+					moved[field] = fmt.Sprintf(value.(string), n) //nolint:forcetypeassert // above
+				}
+			}
+
+			refused := a.patch(path, encoded(t, moved))
+			require.Equal(t, http.StatusBadRequest, refused.status, "%s %s: %s", change, location, refused.raw)
+			require.Equal(t, map[string]string{location: "secrets_needed"}, refused.codes(), change)
+			require.Equal(t, was, a.fields(path), "nothing is changed")
+
+			anew := maps.Clone(moved)
+			maps.Copy(anew, secret)
+			require.Equal(t, http.StatusOK, a.patch(path, encoded(t, anew)).status, "given anew")
+			back := map[string]any{"url": create["url"], "host_override": nil}
+			require.Equal(t, "secrets_needed", a.patch(path, encoded(t, back)).codes()[location], "nor does it come back")
+			for field, value := range secret {
+				back[field] = nil
+				if headers, ok := value.(map[string]any); ok {
+					dropped := map[string]any{}
+					for name := range headers {
+						dropped[strings.ToUpper(name)] = nil
+					}
+					back[field] = dropped
+				}
+			}
+			dropped := a.patch(path, encoded(t, back))
+			require.Equal(t, http.StatusOK, dropped.status, dropped.raw)
+			require.Empty(t, a.fields(path)["secret_headers"])
+		}
+	}
+
+	// The same place is no other one, however it is spelled, and nor is another path.
+	path := a.post(monitorsPath, `{"url":"https://same.example/","bearer_token":"s3cret"}`).header.Get("Location")
+	for _, url := range []string{"HTTPS://Same.Example:443/", "https://same.example/other?page=2"} {
+		require.Equal(t, http.StatusOK, a.patch(path, encoded(t, map[string]any{"url": url})).status, url)
+	}
+
+	// What replaces a monitor whole has the secrets that it brings and no others: by its key, in bulk, and revived.
+	const keyed = `{"url":"https://%s.example/","key":"moved"%s}`
+	first := a.create(fmt.Sprintf(keyed, "origin", `,"bearer_token":"s3cret","headers":{"Cookie":"c"}`))
+	require.Equal(t, 1, a.count("SELECT count(*) FROM monitor_secrets WHERE monitor_id = $1", first.ID))
+	require.Equal(t, first.ID, a.post(upsert, fmt.Sprintf(keyed, "attacker", "")).monitor().ID)
+	require.Zero(t, a.count("SELECT count(*) FROM monitor_secrets WHERE monitor_id = $1", first.ID))
+	a.post(upsert, fmt.Sprintf(keyed, "origin", `,"bearer_token":"s3cret"`))
+	a.post(monitorsPath+"/bulk?if_exists=update", `{"monitors":[`+fmt.Sprintf(keyed, "attacker", "")+`]}`)
+	require.Zero(t, a.count("SELECT count(*) FROM monitor_secrets WHERE monitor_id = $1", first.ID))
+	a.post(upsert, fmt.Sprintf(keyed, "origin", `,"bearer_token":"s3cret"`))
+	a.send(http.MethodDelete, fmt.Sprintf("%s/%d", monitorsPath, first.ID), "")
+	require.Equal(t, first.ID, a.create(fmt.Sprintf(keyed, "attacker", "")).ID)
+	require.Zero(t, a.count("SELECT count(*) FROM monitor_secrets WHERE monitor_id = $1", first.ID))
 }
 
 func TestListCertificates(t *testing.T) {

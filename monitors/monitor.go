@@ -119,6 +119,16 @@ func (m Monitor) copy() (c Monitor) {
 	return c
 }
 
+// Origin is where the monitor's secrets go: scheme, host and port, and the host that is asked for there. A secret that was
+// given for one origin is not to leave to another.
+func (m Monitor) Origin() string {
+	parsed, err := url.Parse(m.URL)
+	if err != nil {
+		return m.URL
+	}
+	return parsed.Scheme + "://" + parsed.Host + " " + m.Request.HostOverride
+}
+
 // same reports whether two states of a monitor are one, as far as they are stored.
 func same(a, b Monitor) bool {
 	return bytes.Equal(encode(a.row()), encode(b.row())) && bytes.Equal(encode(a.Secrets), encode(b.Secrets))
