@@ -27,6 +27,7 @@ type config struct {
 	DatabaseURL   string         `env:"DATABASE_URL"`
 	Listen        netip.AddrPort `env:"RIVERWATCH_LISTEN" envDefault:"127.0.0.1:8080"`
 	MetricsListen string         `env:"RIVERWATCH_METRICS_LISTEN" envDefault:"127.0.0.1:9090"`
+	Hosts         hosts          `env:"RIVERWATCH_HOSTS"`
 	AllowCIDRs    allowList      `env:"RIVERWATCH_ALLOW_CIDRS"`
 	AllowPorts    ports          `env:"RIVERWATCH_ALLOW_PORTS"`
 	RefuseCIDRs   cidrs          `env:"RIVERWATCH_REFUSE_CIDRS"`
@@ -120,6 +121,7 @@ func (f *logFormat) UnmarshalText(text []byte) error {
 var (
 	_ encoding.TextUnmarshaler = (*logFormat)(nil)
 	_ encoding.TextUnmarshaler = (*allowList)(nil)
+	_ encoding.TextUnmarshaler = (*hosts)(nil)
 	_ encoding.TextUnmarshaler = (*ports)(nil)
 	_ encoding.TextUnmarshaler = (*nat64)(nil)
 	_ encoding.TextUnmarshaler = (*cidrs)(nil)
@@ -149,6 +151,7 @@ var accepted = map[reflect.Type]string{
 	reflect.TypeFor[netip.AddrPort](): "an address and a port, such as 127.0.0.1:8080",
 	reflect.TypeFor[cidrs]():          "a comma-separated list such as 10.0.0.0/8,fd00::/8",
 	reflect.TypeFor[allowList]():      "a comma-separated list such as 10.0.0.0/8,fd00::/8, or with a port 10.0.0.0/8@8080",
+	reflect.TypeFor[hosts]():          "names of hosts without scheme and port, such as riverwatch.example.com",
 	reflect.TypeFor[ports]():          "a comma-separated list such as 22,25",
 	reflect.TypeFor[nat64]():          "a comma-separated list such as 64:ff9b:1::/96",
 	reflect.TypeFor[duration]():       "a duration such as 6h or 30m",

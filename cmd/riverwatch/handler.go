@@ -36,7 +36,7 @@ func (s *server) handler(ctx context.Context) (http.Handler, error) {
 		ui.ServeHTTP(w, r)
 	})
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
-	protected := http.NewCrossOriginProtection().Handler(mux)
+	protected := s.config.Hosts.only(http.NewCrossOriginProtection().Handler(mux))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A browser is to do as little as it can with an answer. A page that needs more has a policy of its own instead.
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
