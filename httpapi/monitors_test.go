@@ -300,6 +300,30 @@ func TestKeys(t *testing.T) {
 	require.Equal(t, "string_invalid", a.post(monitorsPath, `{"url":"https://a.example/","description":"a\nb"}`).codes()["body.description"])
 }
 
+// What people will read is refused where it would not be read as it stands, and nothing empty is stored as something else.
+func TestTextsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	refused := func(field string, value any) map[string]string {
+		answer := a.post(monitorsPath, encoded(t, map[string]any{"url": "https://example.com/", field: value}))
+		require.Equal(t, http.StatusBadRequest, answer.status, answer.raw)
+		return answer.codes()
+	}
+	for _, text := range []string{"a\x00b", "a\nb", "a\u001bb", "pay\u202efdp.exe", "\u2066a", "a\u200fb", "a\u2028b"} {
+		for _, field := range []string{"key", "name", "description"} {
+			require.Equal(t, map[string]string{"body." + field: "string_invalid"}, refused(field, text), "%q", text)
+		}
+		require.Equal(t, map[string]string{"body.tags[1]": "string_invalid"}, refused("tags", []string{"fine", text}), "%q", text)
+	}
+	require.Equal(t, map[string]string{"body.regexp": "regexp_empty"}, refused("regexp", ""))
+	require.Equal(t, map[string]string{"body.regexps[1]": "regexp_empty"}, refused("regexps", []string{"a", ""}))
+	require.Equal(t, map[string]string{"body.header_regexps.Server": "regexp_empty"}, refused("header_regexps", map[string]any{"Server": ""}))
+	require.Equal(t, map[string]string{"body.headers.X-Word": "header_value"}, refused("headers", map[string]any{"X-Word": "ü"}))
+	require.Zero(t, a.count("SELECT count(*) FROM monitors"))
+	fine := a.create(`{"url":"https://example.com/","name":"Überwachung 東京 🙂","key":"größe/1","description":"e\u0301"}`)
+	require.Equal(t, "Überwachung 東京 🙂", fine.Name)
+}
+
 func TestListMonitors(t *testing.T) {
 	t.Parallel()
 	a := newTestAPI(t)

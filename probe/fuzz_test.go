@@ -121,7 +121,7 @@ func FuzzCheckRegexp(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pattern string) {
 		if err := probe.CheckRegexp(pattern); err != nil {
-			require.Contains(t, []string{"regexp_invalid", "regexp_too_long", "regexp_too_complex"}, codeOf(err))
+			require.Contains(t, []string{"regexp_empty", "regexp_invalid", "regexp_too_long", "regexp_too_complex"}, codeOf(err))
 			requireStorable(t, err.Error())
 			return
 		}

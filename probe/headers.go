@@ -3,7 +3,7 @@ package probe
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -43,8 +43,8 @@ func CheckHeader(name, value string) error {
 		return inputError("header_value", "the value has %d bytes, and may have %d", len(value), maxHeaderValueBytes)
 	case !httpguts.ValidHeaderFieldValue(value) || strings.Trim(value, " \t") != value:
 		return inputError("header_value", "the value must hold no control characters, and no blanks at either end")
-	case !utf8.ValidString(value): // HTTP would take it, the database would not
-		return inputError("header_value", "the value is not valid UTF-8")
+	case strings.ContainsFunc(value, func(r rune) bool { return r > unicode.MaxASCII }): // what others make of it differs
+		return inputError("header_value", "the value must be ASCII")
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ const (
 // CheckRegexp checks a pattern in the syntax of RE2: at most 512 bytes and 1,500 instructions.
 func CheckRegexp(pattern string) error {
 	switch {
+	case pattern == "":
+		return inputError("regexp_empty", "the regexp is empty, which all matches")
 	case len(pattern) > maxPatternBytes:
 		return inputError("regexp_too_long", "the regexp has %d bytes, and may have %d", len(pattern), maxPatternBytes)
 	case !utf8.ValidString(pattern):
