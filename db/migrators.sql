@@ -5,7 +5,14 @@ CREATE TABLE river_job (
     id bigint PRIMARY KEY,
     state text NOT NULL,
     kind text NOT NULL,
-    args jsonb NOT NULL
+    args jsonb NOT NULL,
+    queue text NOT NULL,
+    scheduled_at timestamptz NOT NULL
+);
+
+CREATE TABLE river_queue (
+    name text PRIMARY KEY,
+    paused_at timestamptz
 );
 
 CREATE TABLE river_migration (

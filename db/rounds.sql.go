@@ -56,6 +56,43 @@ func (q *Queries) DatabaseNow(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
+const lookAtRounds = `-- name: LookAtRounds :one
+SELECT
+    ARRAY(
+        SELECT q.name FROM river_queue AS q
+        WHERE q.paused_at IS NOT NULL AND q.name = ANY($1::text[])
+        ORDER BY q.name
+    )::text[] AS paused,
+    EXISTS (
+        SELECT 1 FROM river_job AS j
+        WHERE
+            j.state = 'available' AND j.queue = $2::text
+            AND j.scheduled_at < clock_timestamp() - make_interval(secs => $3::integer)
+    ) AS waiting,
+    clock_timestamp()::timestamptz AS now
+`
+
+type LookAtRoundsParams struct {
+	Queues        []string
+	Rounds        string
+	WithinSeconds int
+}
+
+type LookAtRoundsRow struct {
+	Paused  []string
+	Waiting bool
+	Now     time.Time
+}
+
+// LookAtRounds tells which of queues are paused, and whether a round has been waiting for longer than within_seconds that
+// nobody takes.
+func (q *Queries) LookAtRounds(ctx context.Context, arg LookAtRoundsParams) (LookAtRoundsRow, error) {
+	row := q.db.QueryRow(ctx, lookAtRounds, arg.Queues, arg.Rounds, arg.WithinSeconds)
+	var i LookAtRoundsRow
+	err := row.Scan(&i.Paused, &i.Waiting, &i.Now)
+	return i, err
+}
+
 const oldestUnscannedSeconds = `-- name: OldestUnscannedSeconds :one
 SELECT greatest(0, extract(epoch FROM now() - min(scheduled_at)))::double precision AS seconds
 FROM river_job

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"riverwatch/monitors"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/queue"
+	"riverwatch/sight"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 const forgotten = "tend found something forgotten"
@@ -199,4 +202,43 @@ func TestTend(t *testing.T) {
 		require.ErrorContains(t, err, "list chains without a live round: ")
 		require.Equal(t, db.TroubleNone, db.TroubleOf(err))
 	})
+}
+
+// Somebody pauses a queue in River UI, or no worker is there (F66): operators are told.
+func TestRoundsThatNobodyTakes(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	rounds := sight.NewRounds(p.Pool, "api", slog.New(&p.Logs))
+	open := func() []string {
+		require.NoError(t, rounds.Look(t.Context()))
+		return dbtest.Column[string](t, p.Pool, "SELECT kind FROM warnings WHERE closed_at IS NULL ORDER BY kind")
+	}
+	require.Empty(t, open())
+
+	p.Exec(t, "INSERT INTO river_queue (name, created_at, updated_at) VALUES ('rounds', now(), now()), ('another', now(), now())")
+	require.NoError(t, p.Queue.QueuePause(t.Context(), "another", nil))
+	require.Empty(t, open(), "not one of ours")
+	require.NoError(t, p.Queue.QueuePause(t.Context(), "rounds", nil))
+	require.Equal(t, []string{"queue_paused"}, open())
+	p.Logs.Await(t, "a queue is paused")
+	require.NoError(t, p.Queue.QueueResume(t.Context(), "rounds", nil))
+	require.Empty(t, open())
+
+	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("waits"), 60))
+	p.Exec(t, "UPDATE river_job SET scheduled_at = now() - interval '119 seconds' WHERE kind = 'round'")
+	p.Exec(t, "UPDATE river_job SET scheduled_at = now() - interval '1 hour' WHERE kind = 'scan'")
+	require.Empty(t, open(), "it may just be starting")
+	p.Exec(t, "UPDATE river_job SET scheduled_at = now() - interval '121 seconds' WHERE kind = 'round'")
+	require.Equal(t, []string{"rounds_waiting"}, open())
+	p.Exec(t, "UPDATE river_job SET state = 'running', attempted_at = now() WHERE kind = 'round'")
+	require.Empty(t, open())
+	require.Equal(t, 2, p.Count(t, "warnings WHERE processes = '{api}' AND closed_at IS NOT NULL"))
+	require.NotZero(t, monitor.ID)
+
+	// What this process raised is nobody's matter when it ends.
+	require.NoError(t, p.Queue.QueuePause(t.Context(), "*", nil))
+	stop := wait.Beside(t.Context(), rounds.Run)
+	require.Eventually(t, func() bool { return p.Count(t, "warnings WHERE closed_at IS NULL") == 1 }, 10*time.Second, time.Millisecond)
+	stop()
+	require.Zero(t, p.Count(t, "warnings WHERE closed_at IS NULL"))
 }

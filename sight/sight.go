@@ -22,16 +22,10 @@ const (
 	uneasyTick = time.Second     // between them when something is wrong, and at the least
 	sampleTick = 2 * time.Second // between looks at strangers' hosts
 
-	renewTick    = 5 * time.Second  // of an open warning
-	warningSight = "no_sight"       // its kind
-	warningWrite = 3 * time.Second  // how long the database may take
-	takeBackIn   = 30 * time.Second // how long it may take to correct what was written
-	askAtOnce    = 500              // scans in one statement
+	renewTick  = 5 * time.Second  // of an open warning
+	takeBackIn = 30 * time.Second // how long it may take to correct what was written
+	askAtOnce  = 500              // scans in one statement
 )
-
-// warningMessage is what the people who run this installation read.
-const warningMessage = "Workers cannot see the network: neither the sentinels nor the hosts of monitors answer them. " +
-	"They scan nothing until they see again, and what failed meanwhile is inconclusive."
 
 // Config is what a sight works with.
 type Config struct {
@@ -57,12 +51,18 @@ type Sight struct {
 
 	view      *view
 	follow    func(ctx context.Context, found news) // what follows from a look; tests without a database replace it
+	isBlind   warning
 	renewedAt time.Time
 }
 
 // New makes the sight of a worker, which sees until it finds that it does not.
 func New(config Config) *Sight {
-	s := &Sight{Config: config, view: newView(config.Now)}
+	s := &Sight{
+		Config: config, view: newView(config.Now),
+		isBlind: warning{conn: config.Conn, process: config.Worker, kind: "no_sight", message: "Workers cannot see the network: " +
+			"neither the sentinels nor the hosts of monitors answer them. They scan nothing until they see again, and what " +
+			"failed meanwhile is inconclusive."},
+	}
 	s.follow = s.react
 	return s
 }
@@ -106,7 +106,7 @@ func (s *Sight) react(ctx context.Context, found news) {
 		s.Logger.WarnContext(ctx, "worker sees the network again", slog.String("worker", s.Worker))
 	case noNews:
 	}
-	if err := s.tellOperators(ctx, found); err != nil {
+	if err := s.tellOperators(ctx); err != nil {
 		s.Logger.WarnContext(ctx, "warning is not written", slog.Any("error", err))
 	}
 	if err := s.takeBack(ctx); err != nil {
@@ -117,26 +117,18 @@ func (s *Sight) react(ctx context.Context, found news) {
 	}
 }
 
-// tellOperators raises the warning, or renews it, or says that it is no longer about this worker.
-func (s *Sight) tellOperators(ctx context.Context, found news) error {
-	ctx, cancel := context.WithTimeout(ctx, warningWrite)
-	defer cancel()
-	now, queries := s.Now(), db.New(s.Conn)
-	switch blind := s.view.blind(); {
-	case blind && now.Sub(s.renewedAt) >= renewTick:
-		err := queries.RaiseWarning(ctx, db.RaiseWarningParams{
-			Kind: warningSight, Message: warningMessage, Process: s.Worker, At: now,
-		})
-		if err != nil {
-			return fmt.Errorf("raise the warning: %w", err)
-		}
+// tellOperators raises the warning, or renews it now and then, or says that it is no longer about this worker.
+func (s *Sight) tellOperators(ctx context.Context) error {
+	now, blind := s.Now(), s.view.blind()
+	if blind && now.Sub(s.renewedAt) < renewTick {
+		return nil
+	}
+	s.renewedAt = time.Time{}
+	if err := s.isBlind.tell(ctx, blind, now); err != nil {
+		return err
+	}
+	if blind {
 		s.renewedAt = now
-	case found == sawAgain:
-		s.renewedAt = time.Time{}
-		err := queries.WithdrawWarning(ctx, db.WithdrawWarningParams{Kind: warningSight, Process: s.Worker, At: now})
-		if err != nil {
-			return fmt.Errorf("withdraw the warning: %w", err)
-		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type config struct {
 	Listen        netip.AddrPort `env:"RIVERWATCH_LISTEN" envDefault:"127.0.0.1:8080"`
 	MetricsListen string         `env:"RIVERWATCH_METRICS_LISTEN" envDefault:"127.0.0.1:9090"`
 	Hosts         hosts          `env:"RIVERWATCH_HOSTS"`
+	RiverUI       riverUI        `env:"RIVERWATCH_RIVER_UI" envDefault:"write"`
 	AllowCIDRs    allowList      `env:"RIVERWATCH_ALLOW_CIDRS"`
 	AllowPorts    ports          `env:"RIVERWATCH_ALLOW_PORTS"`
 	RefuseCIDRs   cidrs          `env:"RIVERWATCH_REFUSE_CIDRS"`
@@ -122,6 +123,7 @@ var (
 	_ encoding.TextUnmarshaler = (*logFormat)(nil)
 	_ encoding.TextUnmarshaler = (*allowList)(nil)
 	_ encoding.TextUnmarshaler = (*hosts)(nil)
+	_ encoding.TextUnmarshaler = (*riverUI)(nil)
 	_ encoding.TextUnmarshaler = (*ports)(nil)
 	_ encoding.TextUnmarshaler = (*nat64)(nil)
 	_ encoding.TextUnmarshaler = (*cidrs)(nil)
@@ -156,6 +158,7 @@ var accepted = map[reflect.Type]string{
 	reflect.TypeFor[nat64]():          "a comma-separated list such as 64:ff9b:1::/96",
 	reflect.TypeFor[duration]():       "a duration such as 6h or 30m",
 	reflect.TypeFor[logFormat]():      "text or json",
+	reflect.TypeFor[riverUI]():        "off, read or write",
 	reflect.TypeFor[slog.Level]():     "debug, info, warn or error",
 }
 

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
-
-	"riverqueue.com/riverui"
 
 	"riverwatch/httpapi"
 )
@@ -14,27 +11,18 @@ import (
 // handler joins the API, its documentation and River UI behind one set of headers. Requests that a browser makes for
 // another site are refused, which River UI itself would not do.
 func (s *server) handler(ctx context.Context) (http.Handler, error) {
-	ui, err := riverui.NewHandler(&riverui.HandlerOpts{
-		Endpoints: riverui.NewEndpoints(s.queue, nil),
-		Logger:    s.quiet(s.config),
-		Prefix:    "/river",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make River UI: %w", err)
-	}
-	if err := ui.Start(ctx); err != nil {
-		return nil, fmt.Errorf("start River UI: %w", err)
-	}
-
 	mux := http.NewServeMux()
 	mux.Handle("/", httpapi.New(httpapi.Config{
 		Pool: s.pool, Queue: s.queue, Policy: s.policy, Version: version, Now: time.Now, Logger: s.logger,
 		Traces: s.traces,
 	}))
-	mux.HandleFunc("/river/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "frame-ancestors 'none'") // it is not made for more
-		ui.ServeHTTP(w, r)
-	})
+	if s.config.RiverUI != riverUIOff {
+		ui, err := s.riverUI(ctx)
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("/river/", ui)
+	}
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs/", http.StatusFound))
 	protected := s.config.Hosts.only(http.NewCrossOriginProtection().Handler(mux))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

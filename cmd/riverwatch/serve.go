@@ -131,6 +131,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 	}
 
 	defer wait.Beside(ctx, sight.NewClock(s.registry, pool, s.name, time.Now, logger).Run)()
+	defer wait.Beside(ctx, sight.NewRounds(pool, s.name, logger).Run)()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tellMetrics(ctx) })
 	if roles.answers {
