@@ -49,6 +49,7 @@ func requireFloor(tb testing.TB, policy egress.Policy) {
 	tb.Helper()
 	for _, text := range []string{
 		"169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "fd00:ec2::254",
+		"fd00:c1::a9fe:a9fe", "fd00:a9fe:a9fe::1",
 		"::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
 	} {
 		addr := netip.MustParseAddr(text)

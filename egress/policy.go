@@ -37,6 +37,8 @@ var floor = prefixes(
 	"192.0.0.192/32",                      // Oracle Classic
 	"169.254.0.23/32",                     // Tencent
 	"169.254.42.42/32", "fd00:42::42/128", // Scaleway
+	"fd00:c1::a9fe:a9fe/128", // Oracle
+	"fd00:a9fe:a9fe::1/128",  // Akamai (Linode)
 )
 
 // special is what the registries of special-purpose addresses (RFC 6890 and its heirs) hold. The public Internet is the

@@ -67,6 +67,9 @@ func (grpcProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdic
 	}
 	defer func() { _ = answer.Body.Close() }()
 
+	if answer.StatusCode < minStatus || answer.StatusCode > maxStatus {
+		return misunderstood(answer)
+	}
 	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	hop.enter(inBody)
 	said, err := io.ReadAll(io.LimitReader(answer.Body, maxGRPCBytes))

@@ -96,15 +96,18 @@ func (a *attempt) exchange(
 
 // understand refuses an answer of a protocol that was not asked for, or with a status that HTTP does not have.
 func (a *attempt) understand(answer *http.Response) verdict {
-	version := answer.ProtoMajor == 1 || answer.ProtoMajor == 2 && a.target.Request.HTTP2
-	if !version || answer.StatusCode < minStatus || answer.StatusCode > maxStatus {
-		return verdict{
-			uptime.HTTPMalformed,
-			fmt.Sprintf("the answer is of HTTP/%d, with the status %d", answer.ProtoMajor, answer.StatusCode),
-		}
+	asked := answer.ProtoMajor == 1 || answer.ProtoMajor == 2 && a.target.Request.HTTP2
+	if !asked || answer.StatusCode < minStatus || answer.StatusCode > maxStatus {
+		return misunderstood(answer)
 	}
 	a.result.HTTPStatus, a.result.HTTPVersion = new(answer.StatusCode), answer.Proto
 	return verdict{}
+}
+
+func misunderstood(answer *http.Response) verdict {
+	return verdict{
+		uptime.HTTPMalformed, fmt.Sprintf("the answer is of HTTP/%d, with the status %d", answer.ProtoMajor, answer.StatusCode),
+	}
 }
 
 // setHeaders sets what every request says and, as long as it goes to the first origin, what its owner wants to be said.

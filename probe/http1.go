@@ -80,7 +80,8 @@ func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
 func readAnswer(reader *bufio.Reader, asked *http.Request) (*http.Response, error) {
 	for range mostInterim + 1 {
 		answer, err := http.ReadResponse(reader, asked)
-		if err != nil || answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
+		interim := err == nil && answer.StatusCode/100 == 1 && answer.StatusCode != http.StatusSwitchingProtocols
+		if !interim {
 			return answer, err
 		}
 	}

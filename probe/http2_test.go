@@ -23,6 +23,7 @@ func TestHTTP2(t *testing.T) {
 		"rst_mid_body":       uptime.BodyIncomplete,
 		"headers_too_large":  uptime.HeadersTooLarge,
 		"continuation_flood": uptime.HTTPMalformed,
+		"odd_status":         uptime.HTTPMalformed,
 		"interim_flood":      uptime.HeadersTooLarge,
 		"endless_body":       uptime.OKTruncated,
 		"ping_flood":         uptime.TimeoutHeader,

@@ -140,6 +140,9 @@ func TestGRPC(t *testing.T) {
 	require.Contains(t, []uptime.Outcome{uptime.HTTPMalformed, uptime.ConnectionClosed},
 		probeURL(t, hostile.As("grpc", serve(t, answer("hello")))).Outcome)
 	require.Equal(t, uptime.HTTPMalformed, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t)), overHTTP2).Outcome)
+	odd := probeURL(t, hostile.As("grpcs", hostile.H2()["odd_status"](t)), overHTTP2)
+	require.Equal(t, uptime.HTTPMalformed, odd.Outcome)
+	require.Nil(t, odd.HTTPStatus, "HTTP has no such status")
 	require.Equal(t, uptime.BodyIncomplete, probeURL(t, hostile.As("grpcs", hostile.H2()["rst_mid_body"](t)), overHTTP2).Outcome)
 	require.Equal(t, uptime.TLSUntrusted, probeURL(t, hostile.As("grpcs", hostile.H2()["good"](t))).Outcome)
 	require.Equal(t, uptime.ConnectRefused, probeURL(t, hostile.As("grpc", hostile.Refused(t))).Outcome)

@@ -32,7 +32,10 @@ func H2() map[string]func(testing.TB) string {
 		"push_promise":       pushPromise,
 		"large_frame":        func(f *http2.Framer, id uint32) { _ = f.WriteRawFrame(http2.FrameData, 0, id, make([]byte, 1<<20)) },
 		"no_status":          func(f *http2.Framer, id uint32) { writeHeaders(f, id, true, "content-type", "text/plain") },
-		"silent":             func(*http2.Framer, uint32) {},
+		"odd_status": func(f *http2.Framer, id uint32) {
+			writeHeaders(f, id, true, ":status", "999", "content-type", "application/grpc")
+		},
+		"silent": func(*http2.Framer, uint32) {},
 	} {
 		servers[name] = func(tb testing.TB) string { return h2Server(tb, answer) }
 	}
