@@ -10,6 +10,35 @@ import (
 	"time"
 )
 
+const countAskedScans = `-- name: CountAskedScans :one
+SELECT
+    count(*) FILTER (
+        WHERE
+            j.state NOT IN ('completed', 'cancelled', 'discarded')
+            AND NOT EXISTS (
+                SELECT FROM monitor_log AS l
+                WHERE l.monitor_id = $1::bigint AND l.slot = (j.args ->> 'at')::timestamptz
+            )
+    )::integer AS open,
+    count(*) FILTER (WHERE j.created_at > clock_timestamp() - INTERVAL '1 minute')::integer AS recent
+FROM river_job AS j
+WHERE j.kind = 'scan' AND j.args ->> 'reason' = 'asked' AND (j.args ->> 'monitor_id')::bigint = $1::bigint
+`
+
+type CountAskedScansRow struct {
+	Open   int
+	Recent int
+}
+
+// CountAskedScans counts the scans of a monitor that people asked for: those that have not ended, and those of a minute. River
+// notes a moment later than the log that a scan has ended.
+func (q *Queries) CountAskedScans(ctx context.Context, monitorID int64) (CountAskedScansRow, error) {
+	row := q.db.QueryRow(ctx, countAskedScans, monitorID)
+	var i CountAskedScansRow
+	err := row.Scan(&i.Open, &i.Recent)
+	return i, err
+}
+
 const countRounds = `-- name: CountRounds :many
 SELECT state::text AS state, count(*)::bigint AS rounds
 FROM river_job

@@ -95,7 +95,7 @@ func (a *api) addRoutes() {
 	handle(a, ofMonitors.operation(http.MethodPost, monitor+"/resume", "resume-monitor", "Resume a monitor", resumeMonitorDoc).
 		mayMiss(), a.resumeMonitor)
 	handle(a, ofMonitors.operation(http.MethodPost, monitor+"/scan", "scan-monitor", "Scan a monitor now", scanMonitorDoc).
-		mayMiss().within(longRequestTimeout), a.scanMonitor)
+		mayMiss().fails(http.StatusTooManyRequests).within(longRequestTimeout), a.scanMonitor)
 	handle(a, ofMonitors.operation(http.MethodGet, monitor+"/scans", "list-scans", "List a monitor's scans", listScansDoc).
 		mayMiss(), a.listScans)
 	handle(a, ofMonitors.operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",

@@ -94,6 +94,11 @@ func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 		return problem
 	case errors.As(err, &conflict):
 		return conflictProblem(conflict)
+	case errors.Is(err, monitors.ErrTooManyScans):
+		problem = problemOf(http.StatusTooManyRequests, "too_many_scans",
+			"Of one monitor at most 2 scans that were asked for may be open, and 60 a minute.")
+		problem.retryAfter = "5"
+		return problem
 	case errors.Is(err, pgx.ErrNoRows) && slices.Contains(r.Errors, http.StatusNotFound):
 		return problemOf(http.StatusNotFound, "not_found", "There is no such "+r.of.noun+".")
 	case db.TroubleOf(err) == db.TroubleAway, db.TroubleOf(err) == db.TroubleRetry:

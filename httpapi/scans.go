@@ -18,7 +18,7 @@ const (
 	listScansDoc = "The log of a monitor, newest first: one scan for each slot, and those that were asked for or looked again " +
 		"after a failure. Follow next_cursor until it is null. Without from and to: the last 24 hours."
 	scanMonitorDoc = "Scans a monitor at once, besides its schedule. The answer is the scan (200) when it ends within the " +
-		"monitor's timeout, else 202: it will be in the list of scans."
+		"monitor's timeout, else 202: it will be in the list of scans. Of one monitor at most 2 may be open that were asked for, and 60 a minute."
 
 	maxRange     = 31 * 24 * time.Hour
 	defaultRange = 24 * time.Hour
@@ -156,11 +156,7 @@ func (a *api) scanMonitor(ctx context.Context, in *monitorInput) (*scanMonitorOu
 	if err := a.reach(ctx); err != nil {
 		return nil, err
 	}
-	monitor, err := db.New(a.Pool).GetMonitor(ctx, in.ID)
-	if err != nil {
-		return nil, fmt.Errorf("get monitor %d: %w", in.ID, err)
-	}
-	slot, err := a.monitors.Scan(ctx, in.ID)
+	monitor, slot, err := a.monitors.Scan(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}

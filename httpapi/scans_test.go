@@ -151,6 +151,11 @@ func TestScanNow(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("%s/%d/scans", monitorsPath, created.ID), answer.header.Get("Location"))
 		require.Contains(t, answer.raw, `"scan":null`)
 		require.Equal(t, 2, a.count(`SELECT count(*) FROM river_job WHERE kind = 'scan'`), "the first scan, and this one")
+
+		third := a.post(fmt.Sprintf("%s/%d/scan", monitorsPath, created.ID), "")
+		require.Equal(t, http.StatusTooManyRequests, third.status, third.raw)
+		require.Equal(t, "too_many_scans", third.problem().Code)
+		require.Equal(t, "5", third.header.Get("Retry-After"))
 	})
 
 	t.Run("WithAWorkerItAnswersTheResult", func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestDNSLost(t *testing.T) {
 	}
 	askAll := func() {
 		for _, monitor := range monitors {
-			_, err := p.Store().Scan(t.Context(), monitor.ID)
+			_, _, err := p.Store().Scan(t.Context(), monitor.ID)
 			require.NoError(t, err)
 		}
 	}

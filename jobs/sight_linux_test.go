@@ -215,7 +215,7 @@ func (s *stage) lose(t *testing.T, w worker) {
 func (s *stage) askAll(t *testing.T, monitors []db.Monitor) {
 	t.Helper()
 	for _, monitor := range monitors {
-		_, err := s.Store().Scan(t.Context(), monitor.ID)
+		_, _, err := s.Store().Scan(t.Context(), monitor.ID)
 		require.NoError(t, err)
 	}
 }

@@ -114,7 +114,7 @@ func TestSight(t *testing.T) {
 		require.Eventually(t, func() bool { return n.looks.Load() > looks }, 10*time.Second, time.Millisecond)
 		n.cut.Store(true)
 		for _, monitor := range watched {
-			_, err := p.Store().Scan(t.Context(), monitor.ID)
+			_, _, err := p.Store().Scan(t.Context(), monitor.ID)
 			require.NoError(t, err)
 		}
 		require.Eventually(t, all("monitor_states WHERE status = 'down'"), 10*time.Second, time.Millisecond,

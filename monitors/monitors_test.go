@@ -580,18 +580,39 @@ func TestAskForScan(t *testing.T) {
 	p := monitorstest.On(t, dbtest.New(t))
 	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("asked"), 3600))
 
-	slot, err := p.StoreAt(monitorstest.Noon.Add(time.Minute)).Scan(t.Context(), monitor.ID)
+	_, slot, err := p.StoreAt(monitorstest.Noon.Add(time.Minute)).Scan(t.Context(), monitor.ID)
 	require.NoError(t, err)
 	require.Equal(t, monitorstest.Noon.Add(time.Minute+time.Microsecond), slot)
 	require.Equal(t, 1, p.Count(t, `river_job WHERE kind = 'scan' AND (args ->> 'at')::timestamptz = $1
 		AND args ->> 'reason' = 'asked' AND scheduled_at = $1`, slot))
 
-	precise, err := p.StoreAt(monitorstest.Noon.Add(1234567891)).Scan(t.Context(), monitor.ID)
+	p.Exec(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'scan'") // its first, and that one
+	_, precise, err := p.StoreAt(monitorstest.Noon.Add(1234567891)).Scan(t.Context(), monitor.ID)
 	require.NoError(t, err)
 	require.Equal(t, monitorstest.Noon.Add(1234567*time.Microsecond), precise, "as precise as the database")
 
-	ctx, leave := context.WithCancel(t.Context())
-	leave()
-	_, err = p.StoreAt(monitorstest.Noon).Scan(ctx, monitor.ID)
-	require.ErrorContains(t, err, "insert a scan of monitor")
+	at := monitorstest.Noon
+	scan := func(id int64) error {
+		at = at.Add(time.Millisecond)
+		_, _, err := p.StoreAt(at).Scan(t.Context(), id)
+		return err
+	}
+	require.NoError(t, scan(monitor.ID))
+	require.ErrorIs(t, scan(monitor.ID), monitors.ErrTooManyScans, "two are open")
+	ask := func() error {
+		err := scan(monitor.ID)
+		p.Exec(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'scan'")
+		return err
+	}
+	p.Exec(t, "UPDATE river_job SET state = 'completed', finalized_at = now() WHERE kind = 'scan'")
+	for range 56 { // besides the first, and three
+		require.NoError(t, ask())
+	}
+	require.ErrorIs(t, ask(), monitors.ErrTooManyScans, "60 were asked for in this minute")
+	p.Exec(t, "UPDATE river_job SET created_at = now() - interval '61 seconds' WHERE kind = 'scan'")
+	require.NoError(t, ask())
+	other := p.Create(t, monitorstest.Of(monitorstest.URL("another"), 3600))
+	require.NoError(t, scan(other.ID), "those of another one do not count")
+
+	require.ErrorIs(t, scan(-1), pgx.ErrNoRows)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/riverqueue/river"
 
 	"riverwatch/db"
 	"riverwatch/probe"
@@ -153,13 +154,37 @@ func (s *Store) Delete(ctx context.Context, id int64) error {
 	})
 }
 
-// Scan asks for a scan of a monitor now, and gives the slot under which its result will be in the log.
-func (s *Store) Scan(ctx context.Context, id int64) (slot time.Time, err error) {
+// So many scans of one monitor may people ask for, the first ones after changes among them: a script in a loop must not make us a flood.
+const (
+	mostAskedOpen   = 2
+	mostAskedRecent = 60 // a minute
+)
+
+// ErrTooManyScans is the error of a monitor of which people asked for as many scans as they may.
+var ErrTooManyScans = fmt.Errorf("at most %d scans that were asked for may be open, and %d a minute", mostAskedOpen, mostAskedRecent)
+
+// Scan asks for a scan of a monitor now, and gives it with the slot under which its result will be in the log. Errors:
+// pgx.ErrNoRows where there is no such monitor, ErrTooManyScans.
+func (s *Store) Scan(ctx context.Context, id int64) (monitor db.Monitor, slot time.Time, err error) {
 	job, slot := queue.Scan(queue.ScanArgs{MonitorID: id, At: s.Now(), Reason: queue.ReasonAsked})
-	if _, err := s.Queue.Insert(ctx, job.Args, job.InsertOpts); err != nil {
-		return time.Time{}, fmt.Errorf("insert a scan of monitor %d: %w", id, err)
-	}
-	return slot, nil
+	err = s.change(ctx, func(c *change) error {
+		monitor, err = c.queries.GetMonitorForUpdate(ctx, id) // two that ask at once count each other
+		if err != nil {
+			return fmt.Errorf("get monitor %d: %w", id, err)
+		}
+		asked, err := c.queries.CountAskedScans(ctx, id)
+		if err != nil {
+			return fmt.Errorf("count the scans of monitor %d that were asked for: %w", id, err)
+		}
+		if asked.Open >= mostAskedOpen || asked.Recent >= mostAskedRecent {
+			return ErrTooManyScans
+		}
+		if _, err := c.queue.InsertManyTx(ctx, c.tx, []river.InsertManyParams{job}); err != nil {
+			return fmt.Errorf("insert a scan of monitor %d: %w", id, err)
+		}
+		return nil
+	})
+	return monitor, slot, err
 }
 
 // change runs f in a transaction, at one instant.

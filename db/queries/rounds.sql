@@ -32,3 +32,19 @@ SELECT
             AND j.scheduled_at < clock_timestamp() - make_interval(secs => @within_seconds::integer)
     ) AS waiting,
     clock_timestamp()::timestamptz AS now;
+
+-- CountAskedScans counts the scans of a monitor that people asked for: those that have not ended, and those of a minute. River
+-- notes a moment later than the log that a scan has ended.
+-- name: CountAskedScans :one
+SELECT
+    count(*) FILTER (
+        WHERE
+            j.state NOT IN ('completed', 'cancelled', 'discarded')
+            AND NOT EXISTS (
+                SELECT FROM monitor_log AS l
+                WHERE l.monitor_id = @monitor_id::bigint AND l.slot = (j.args ->> 'at')::timestamptz
+            )
+    )::integer AS open,
+    count(*) FILTER (WHERE j.created_at > clock_timestamp() - INTERVAL '1 minute')::integer AS recent
+FROM river_job AS j
+WHERE j.kind = 'scan' AND j.args ->> 'reason' = 'asked' AND (j.args ->> 'monitor_id')::bigint = @monitor_id::bigint;
