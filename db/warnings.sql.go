@@ -63,6 +63,7 @@ INSERT INTO warnings AS w (opened_at, seen_at, kind, message, processes, open_pr
 VALUES ($1, $1, $2, $3, ARRAY[$4::text], ARRAY[$4::text])
 ON CONFLICT (kind) WHERE closed_at IS NULL DO UPDATE SET
     seen_at = greatest(w.seen_at, excluded.seen_at),
+    message = excluded.message,
     processes = CASE WHEN w.processes @> excluded.processes THEN w.processes ELSE w.processes || excluded.processes END,
     open_processes = CASE
         WHEN w.open_processes @> excluded.open_processes THEN w.open_processes

@@ -28,6 +28,7 @@ const sentinel = "https://sentinel.example/"
 // network is a prober whose network can be cut.
 type network struct {
 	cut   atomic.Bool
+	dead  atomic.Bool  // the sentinel alone is
 	looks atomic.Int32 // at the sentinel
 }
 
@@ -36,7 +37,7 @@ func (n *network) Probe(_ context.Context, target probe.Target) probe.Result {
 		n.looks.Add(1)
 	}
 	result := probe.Result{Start: time.Now(), Outcome: uptime.OK, Total: time.Millisecond}
-	if n.cut.Load() {
+	if n.cut.Load() || target.URL == sentinel && n.dead.Load() {
 		result.Outcome, result.Error = uptime.ConnectUnreachable, "the address cannot be reached"
 	}
 	return result
@@ -87,6 +88,39 @@ func (p *process) replayed(t *testing.T, monitor db.Monitor) uptime.State {
 		})
 	}
 	return state
+}
+
+// F63: a sentinel is dead, and everything else answers.
+func TestADeadSentinelBlindsNobody(t *testing.T) {
+	t.Parallel()
+	n := &network{}
+	p := seeing(t, dbtest.New(t), "test", n)
+	sight := p.worker.Sight()
+	look := func(times int) (open []string) {
+		for range times {
+			p.SetNow(p.Now().Add(5 * time.Second))
+			sight.Look(t.Context())
+		}
+		return dbtest.Column[string](t, p.Pool, "SELECT kind FROM warnings WHERE closed_at IS NULL ORDER BY kind")
+	}
+	monitor := db.Monitor{ID: 1, URL: "https://shop.example/"}
+	sight.Scanned(monitor, probe.Result{Start: p.Now(), Outcome: uptime.OK})
+
+	n.dead.Store(true)
+	require.Empty(t, look(3), "one that stumbles is not dead")
+	require.Equal(t, []string{"sentinel_silent"}, look(3))
+	require.False(t, sight.Blind())
+	require.Contains(t, dbtest.One[string](t, p.Pool, "SELECT message FROM warnings"), sentinel)
+	p.Logs.Await(t, "sentinels do not answer, though the network is there")
+
+	n.cut.Store(true)
+	require.Equal(t, []string{"no_sight"}, look(3), "nor does anybody else")
+	require.True(t, sight.Blind())
+	n.cut.Store(false)
+	require.Equal(t, []string{"sentinel_silent"}, look(1), "it is seen by the hosts of monitors alone")
+	require.False(t, sight.Blind())
+	n.dead.Store(false)
+	require.Empty(t, look(1))
 }
 
 func TestSight(t *testing.T) {

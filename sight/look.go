@@ -75,6 +75,9 @@ func (s *Sight) Look(ctx context.Context) {
 
 	told, saw := false, false
 	for i, group := range groups {
+		if group.sentinels {
+			s.view.askedSentinels(group.targets, answers[i])
+		}
 		sees, tells := group.sees(answers[i])
 		told, saw = told || tells, saw || tells && sees
 	}
@@ -96,8 +99,9 @@ const (
 
 // A group is who a look asks. It sees if enough of those answer who can tell anything.
 type group struct {
-	targets []string
-	most    bool // enough is more than half; else one
+	targets   []string
+	sentinels bool
+	most      bool // enough is more than half; else one
 }
 
 // sees says what the answers of a group mean, if anything.
@@ -117,7 +121,7 @@ func (g group) sees(answers []silence) (sees, tells bool) {
 	return answered > 0, asked > 0
 }
 
-// groups says whom to ask: the sentinels; without any, if there is something to suspect, some of the hosts that fell
+// groups says whom to ask: the sentinels, and if there is something to suspect, they among it, some of the hosts that fell
 // silent, and some of those that did not: where these answer, the trouble is not ours. In an outage of DNS only who has
 // a name counts, as the others are seen as ever.
 func (v *view) groups(sentinels []string) []group {
@@ -127,11 +131,12 @@ func (v *view) groups(sentinels []string) []group {
 	if inDNS && suspicious {
 		sentinels = slices.DeleteFunc(slices.Clone(sentinels), isAddress)
 	}
+	var groups []group
 	if len(sentinels) > 0 {
-		return []group{{targets: sentinels}}
+		groups = append(groups, group{targets: sentinels, sentinels: true})
 	}
-	if !suspicious && v.blindSince.IsZero() {
-		return nil
+	if !suspicious && v.failedLooks == 0 && v.blindSince.IsZero() {
+		return groups
 	}
 	var silent, well []string
 	for _, s := range v.hosts {
@@ -143,7 +148,7 @@ func (v *view) groups(sentinels []string) []group {
 			silent = append(silent, s.target)
 		}
 	}
-	return []group{{targets: sample(silent), most: true}, {targets: sample(well), most: true}}
+	return append(groups, group{targets: sample(silent), most: true}, group{targets: sample(well), most: true})
 }
 
 // isAddress reports whether a URL names its host by address.

@@ -3,9 +3,11 @@ package sight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -22,7 +24,6 @@ const (
 	uneasyTick = time.Second     // between them when something is wrong, and at the least
 	sampleTick = 2 * time.Second // between looks at strangers' hosts
 
-	renewTick  = 5 * time.Second  // of an open warning
 	takeBackIn = 30 * time.Second // how long it may take to correct what was written
 	askAtOnce  = 500              // scans in one statement
 )
@@ -49,10 +50,11 @@ type Prober interface {
 type Sight struct {
 	Config
 
-	view      *view
-	follow    func(ctx context.Context, found news) // what follows from a look; tests without a database replace it
-	isBlind   warning
-	renewedAt time.Time
+	view           *view
+	follow         func(ctx context.Context, found news) // what follows from a look; tests without a database replace it
+	isBlind        warning
+	deadSentinels  warning
+	sentinelsKnown string // which of them the log has told of
 }
 
 // New makes the sight of a worker, which sees until it finds that it does not.
@@ -62,6 +64,7 @@ func New(config Config) *Sight {
 		isBlind: warning{conn: config.Conn, process: config.Worker, kind: "no_sight", message: "Workers cannot see the network: " +
 			"neither the sentinels nor the hosts of monitors answer them. They scan nothing until they see again, and what " +
 			"failed meanwhile is inconclusive."},
+		deadSentinels: warning{conn: config.Conn, process: config.Worker, kind: "sentinel_silent"},
 	}
 	s.follow = s.react
 	return s
@@ -117,20 +120,16 @@ func (s *Sight) react(ctx context.Context, found news) {
 	}
 }
 
-// tellOperators raises the warning, or renews it now and then, or says that it is no longer about this worker.
+// tellOperators raises the warnings, or renews them now and then, or says that they are no longer about this worker.
 func (s *Sight) tellOperators(ctx context.Context) error {
-	now, blind := s.Now(), s.view.blind()
-	if blind && now.Sub(s.renewedAt) < renewTick {
-		return nil
+	dead := strings.Join(s.view.deadSentinels(), ", ")
+	if dead != "" && dead != s.sentinelsKnown {
+		s.Logger.WarnContext(ctx, "sentinels do not answer, though the network is there", slog.String("sentinels", dead))
 	}
-	s.renewedAt = time.Time{}
-	if err := s.isBlind.tell(ctx, blind, now); err != nil {
-		return err
-	}
-	if blind {
-		s.renewedAt = now
-	}
-	return nil
+	s.sentinelsKnown = dead
+	s.deadSentinels.message = "These sentinels do not answer, though others do: " + dead + ". Others should take their place in " +
+		"RIVERWATCH_SENTINELS: without them it takes longer to see that the network is gone."
+	return errors.Join(s.isBlind.tell(ctx, s.view.blind(), s.Now()), s.deadSentinels.tell(ctx, dead != "", s.Now()))
 }
 
 // scanAgain asks for scans of the monitors whose scan told nothing because we were blind.

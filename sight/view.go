@@ -22,6 +22,8 @@ const (
 	silentShare = 0.3
 	// Looks in a row that see nothing, until we are blind though nothing else is suspicious.
 	failedLooksToBlind = 2
+	// Looks in a row that a sentinel has not answered, until people are told: about a quarter of a minute.
+	deadAfterLooks = 4
 )
 
 // cannotSee is the error of a scan that failed while its worker was blind.
@@ -42,7 +44,8 @@ type view struct {
 	sawAt        time.Time        // the beginning of the last look that saw
 	sawAgainAt   time.Time        // the beginning of the look that ended the last blindness
 	failedLooks  int
-	written      bool // there may be failures in the log to take back
+	unanswered   map[string]int // by sentinel: looks in a row that it has not answered
+	written      bool           // there may be failures in the log to take back
 }
 
 // host is what was last heard of a host.
@@ -62,6 +65,7 @@ type suspect struct {
 func newView(now func() time.Time) *view {
 	return &view{
 		now: now, wake: make(chan struct{}, 1), hosts: map[string]*host{}, toScanAgain: map[int64]bool{},
+		unanswered: map[string]int{},
 	}
 }
 
@@ -204,6 +208,37 @@ func (v *view) looked(at time.Time, sees bool) news {
 		v.suspectSince = v.sawAt.Add(-time.Millisecond) // by which the log may round a scan's end down
 	}
 	return wentBlind
+}
+
+// askedSentinels takes in which sentinels answered a look.
+func (v *view) askedSentinels(sentinels []string, answers []silence) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, sentinel := range sentinels {
+		switch answers[i] {
+		case heard:
+			delete(v.unanswered, sentinel)
+		case unheard, unheardDNS:
+			v.unanswered[sentinel]++
+		case tellsNothing:
+		}
+	}
+}
+
+// deadSentinels gives those that do not answer though we see the network, in order.
+func (v *view) deadSentinels() (dead []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.blindSince.IsZero() {
+		return nil
+	}
+	for sentinel, looks := range v.unanswered {
+		if looks >= deadAfterLooks {
+			dead = append(dead, sentinel)
+		}
+	}
+	slices.Sort(dead)
+	return dead
 }
 
 // blind reports whether we cannot see the network.

@@ -332,8 +332,21 @@ func TestGroups(t *testing.T) {
 	t.Run("SentinelsIfThereAreAny", func(t *testing.T) {
 		t.Parallel()
 		b, _ := newTestView()
-		require.Equal(t, []group{{targets: sentinels}}, b.groups(sentinels))
+		require.Equal(t, []group{{targets: sentinels, sentinels: true}}, b.groups(sentinels))
 		require.Empty(t, b.groups(nil))
+	})
+
+	t.Run("AndHostsOfMonitorsIfNoneOfThemAnswered", func(t *testing.T) {
+		t.Parallel()
+		b, clock := newTestView()
+		b.scan("well.example", uptime.OK)
+		require.Len(t, b.groups(sentinels), 1)
+		b.looked(clock.at, false)
+		require.Equal(t, []group{
+			{targets: sentinels, sentinels: true}, {most: true}, {targets: []string{"tcp://well.example:80"}, most: true},
+		}, b.groups(sentinels))
+		b.looked(clock.at, true)
+		require.Len(t, b.groups(sentinels), 1)
 	})
 
 	t.Run("WithoutThemSomeOfTheSilentAndOfTheOthers", func(t *testing.T) {
@@ -363,7 +376,7 @@ func TestGroups(t *testing.T) {
 		}
 		b.scan("192.0.2.7", uptime.OK)
 		b.scan("[2001:db8::7]:8080", uptime.OK)
-		require.Equal(t, []group{{targets: sentinels[:1]}}, b.groups(sentinels))
+		require.Equal(t, group{targets: sentinels[:1], sentinels: true}, b.groups(sentinels)[0])
 		groups := b.groups(sentinels[1:])
 		require.Len(t, groups[0].targets, 5)
 		require.Empty(t, groups[1].targets)
