@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"reflect"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -48,6 +49,12 @@ type bulkResult struct {
 }
 
 func (a *api) createMonitors(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
+	if err := a.bulks.Acquire(ctx, 1); err != nil {
+		problem := problemOf(http.StatusServiceUnavailable, "too_many_bulks", "Other bulks are under way. Try again.")
+		problem.retryAfter = "5"
+		return nil, problem
+	}
+	defer a.bulks.Release(1)
 	body, inputErrors := decodeStrictly[bulkItems](in.RawBody, "body")
 	if count := len(body.Monitors); len(inputErrors) == 0 && (count < 1 || count > maxBulk) {
 		inputErrors = []InputError{{

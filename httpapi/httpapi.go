@@ -20,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/semaphore"
 
 	"riverwatch/egress"
 	"riverwatch/monitors"
@@ -35,6 +36,7 @@ const (
 
 	maxBody     = 64 << 10 // bytes, for one monitor
 	maxBulkBody = 4 << 20  // bytes, for 1,000 monitors
+	mostBulks   = 2        // at a time; others wait
 )
 
 // Config is what the API works with.
@@ -52,6 +54,7 @@ type api struct {
 	Config
 	huma     huma.API
 	monitors *monitors.Store
+	bulks    *semaphore.Weighted // bulk bodies, which become many times as large when they are decoded
 }
 
 // New makes the handler of every path of the API, its documentation at /docs and its health at /livez and /readyz.
@@ -67,6 +70,7 @@ func New(config Config) http.Handler {
 	a := &api{
 		Config: config, huma: humagin.New(router, document),
 		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue, Now: config.Now},
+		bulks:    semaphore.NewWeighted(mostBulks),
 	}
 	a.addRoutes()
 	a.mendDocument()

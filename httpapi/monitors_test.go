@@ -2,6 +2,8 @@ package httpapi_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +17,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db/dbtest"
 	"riverwatch/queue"
@@ -377,6 +380,45 @@ func TestListMonitors(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, answer.status, "%s: %s", query, answer.raw)
 		require.NotEmpty(t, answer.codes())
 	}
+}
+
+// A bulk body becomes many times as large when it is decoded: whoever sends many at once must wait.
+func TestBulksWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	tx, err := a.pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	dbtest.Exec(t, tx, "LOCK TABLE monitors")
+	bulk := func(ctx context.Context, name string) *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		request := httptest.NewRequestWithContext(ctx, http.MethodPost, monitorsPath+"/bulk",
+			strings.NewReader(`{"monitors":[{"url":"https://example.com/`+name+`"}]}`))
+		request.Header.Set("Content-Type", "application/json")
+		a.handler.ServeHTTP(recorder, request)
+		return recorder
+	}
+	var two errgroup.Group
+	for _, name := range []string{"one", "two"} {
+		two.Go(func() error {
+			if answer := bulk(context.Background(), name); answer.Code != http.StatusOK {
+				return errors.New(answer.Body.String())
+			}
+			return nil
+		})
+	}
+	require.Eventually(t, func() bool {
+		return dbtest.Count(t, a.pool, "pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == 2
+	}, 10*time.Second, time.Millisecond)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	third := bulk(ctx, "three")
+	require.Equal(t, http.StatusServiceUnavailable, third.Code)
+	require.Contains(t, third.Body.String(), "too_many_bulks")
+
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, two.Wait())
 }
 
 func TestBulk(t *testing.T) {

@@ -184,13 +184,20 @@ func (s *server) answer(ctx context.Context) error {
 
 	address := reachable(netip.MustParseAddrPort(s.listener.Addr().String()))
 	s.logger.InfoContext(ctx, "listening", slog.String("on", "http://"+address.String()))
+	if !s.config.Listen.Addr().IsLoopback() {
+		s.logger.WarnContext(ctx, "the API has no access control, and not this machine alone reaches it: whoever does may read and "+
+			"change all monitors", slog.String("listen", s.config.Listen.String()))
+	}
+	riverUI := ""
+	if s.config.RiverUI != riverUIOff {
+		riverUI = fmt.Sprintf("\n  http://%s/river/            River UI: every job, with its args and its output", address)
+	}
 	fmt.Fprintf(s.stdout, `
 Riverwatch %s is up. Worth opening:
-  http://%[2]s/docs/             the API, to read and to try
-  http://%[2]s/river/            River UI: every job, with its args and its output
+  http://%[2]s/docs/             the API, to read and to try%[3]s
   http://%[2]s/api/v1/monitors   your monitors
 
-`, version, address)
+`, version, address, riverUI)
 	if err := httpServer.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
