@@ -53,6 +53,11 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return d.dial(ctx, network, address, d.Policy.Check)
 }
 
+// DialWrite is DialContext for a connection on which a stranger's own bytes are sent.
+func (d *Dialer) DialWrite(ctx context.Context, network, address string) (net.Conn, error) {
+	return d.dial(ctx, network, address, d.Policy.CheckWrite)
+}
+
 // DialDNS is DialContext for a host that is to be asked as a DNS server.
 func (d *Dialer) DialDNS(ctx context.Context, network, address string) (net.Conn, error) {
 	return d.dial(ctx, network, address, d.Policy.CheckDNS)

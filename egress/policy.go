@@ -15,6 +15,9 @@ type Policy struct {
 	Refuse         []netip.AddrPort // joins the floor: our own listener, the database; port 0 means every port
 	RefusePrefixes []netip.Prefix   // joins the floor as well
 	NAT64          []netip.Prefix   // /96 prefixes behind which a gateway of this network connects to IPv4 addresses
+	// PrivateWrites permits to send what a stranger wrote, as it is, to what the allow-list permits: to a Redis, for example,
+	// that is a command.
+	PrivateWrites bool
 }
 
 // PrefixPort is a range of addresses at one port.
@@ -69,6 +72,9 @@ var badPorts = []uint16{
 // ErrRefused is wrapped by every refusal of a Policy.
 var ErrRefused = errors.New("refused by the egress policy")
 
+// ErrPrivateWrite is the refusal to send what a stranger wrote to a private address that is allowed otherwise.
+var ErrPrivateWrite = fmt.Errorf("%w: nothing that a stranger wrote is sent to a private address", ErrRefused)
+
 // Check returns nil if addr may be connected to. The text of its error names the address and the rule: it is for the
 // operator's log, and an oracle for port scans if a user sees it.
 func (p Policy) Check(addr netip.AddrPort) error {
@@ -78,6 +84,15 @@ func (p Policy) Check(addr netip.AddrPort) error {
 // CheckDNS is Check for a DNS server, whose port is one of those that HTTP must not go to.
 func (p Policy) CheckDNS(addr netip.AddrPort) error {
 	return p.check(addr, p.PermitsDNSPort(addr.Port()))
+}
+
+// CheckWrite is Check for a connection on which a stranger's own bytes are sent.
+func (p Policy) CheckWrite(addr netip.AddrPort) error {
+	err := p.Check(addr)
+	if err == nil && !p.PrivateWrites && !public(p.meant(addr.Addr())) {
+		err = fmt.Errorf("%w: %s", ErrPrivateWrite, addr)
+	}
+	return err
 }
 
 // CheckAddr is Check for a ping, which has no port: what is allowed at one port alone is not allowed to be pinged.
@@ -110,16 +125,27 @@ func (p Policy) refusal(addr netip.AddrPort) string {
 		return "has a zone"
 	}
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	switch {
-	case p.onFloor(addr):
+	if p.onFloor(addr) {
 		return "is on the floor"
-	case nat64.Contains(addr.Addr()), within(p.NAT64, addr.Addr()):
-		bytes := addr.Addr().As16() // a gateway connects to the IPv4 address in the last four
-		return p.refusal(netip.AddrPortFrom(netip.AddrFrom4([4]byte(bytes[12:])), addr.Port()))
+	}
+	meant := p.meant(addr.Addr())
+	switch {
+	case meant != addr.Addr():
+		return p.refusal(netip.AddrPortFrom(meant, addr.Port()))
 	case !p.allows(addr) && !public(addr.Addr()):
 		return "is not on the public Internet, nor on the allow-list"
 	}
 	return ""
+}
+
+// meant gives the address that is connected to in the end: behind a gateway (NAT64) the IPv4 address in the last four bytes.
+func (p Policy) meant(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	if nat64.Contains(addr) || within(p.NAT64, addr) {
+		bytes := addr.As16()
+		return netip.AddrFrom4([4]byte(bytes[12:]))
+	}
+	return addr
 }
 
 func (p Policy) allows(addr netip.AddrPort) bool {

@@ -124,6 +124,23 @@ func TestParseCIDRs(t *testing.T) {
 }
 
 // A DNS server is asked at port 53, which nothing else is.
+func TestPolicyCheckWrite(t *testing.T) {
+	t.Parallel()
+	at := netip.MustParseAddrPort
+	allowed := egress.Policy{Allow: prefixes("10.0.0.0/8", "fd00::/8")}
+	require.NoError(t, allowed.CheckWrite(at("8.8.8.8:6379")))
+	require.NoError(t, allowed.CheckWrite(at("[64:ff9b::808:808]:6379")), "behind a gateway")
+	for _, private := range []string{"10.0.0.5:6379", "[fd00::5]:6379", "[::ffff:10.0.0.5]:6379", "[64:ff9b::a00:5]:6379"} {
+		require.NoError(t, allowed.Check(at(private)), private)
+		require.ErrorIs(t, allowed.CheckWrite(at(private)), egress.ErrPrivateWrite, private)
+		require.ErrorIs(t, allowed.CheckWrite(at(private)), egress.ErrRefused, private)
+	}
+	require.NotErrorIs(t, allowed.CheckWrite(at("192.168.0.1:6379")), egress.ErrPrivateWrite, "it is not allowed at all")
+	allowed.PrivateWrites = true
+	require.NoError(t, allowed.CheckWrite(at("10.0.0.5:6379")))
+	require.Error(t, allowed.CheckWrite(at("169.254.169.254:80")))
+}
+
 func TestPolicyCheckDNS(t *testing.T) {
 	t.Parallel()
 	at := netip.MustParseAddrPort

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	loopback = egress.Policy{Allow: prefixes("127.0.0.0/8", "::1/128")}
+	loopback = egress.Policy{Allow: prefixes("127.0.0.0/8", "::1/128"), PrivateWrites: true}
 	lan      = egress.Policy{Allow: prefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
 
 	lanAt8080 = egress.Policy{AllowAt: []egress.PrefixPort{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8080}}}

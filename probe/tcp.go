@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
@@ -28,7 +29,16 @@ func (tcpProtocol) rest(u *url.URL) (string, error) { return "", noPath(u) }
 func (tcpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict {
 	hop := a.newHop(target, false)
 	defer hop.record(&a.result)
+	if a.target.Request.Body != "" {
+		hop.dialer = a.dialer.DialWrite
+	}
 	conn, err := hop.dial(ctx, "tcp", target.Host)
+	if errors.Is(err, egress.ErrPrivateWrite) {
+		return verdict{
+			uptime.BlockedByPolicy,
+			"no body is sent to a private address; the setting RIVERWATCH_ALLOW_PRIVATE_WRITES can allow it",
+		}
+	}
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

@@ -28,6 +28,7 @@ type checkFlags struct {
 	maxRedirects, certificateDays               int
 
 	allow, allowPorts []string
+	privateWrites     bool
 	resolver          string
 	json              bool
 }
@@ -65,6 +66,7 @@ func (f *checkFlags) add(flags *pflag.FlagSet) {
 
 	flags.StringSliceVar(&f.allow, "allow-cidr", nil, "private addresses to allow, such as 10.0.0.0/8 or 10.0.0.0/8@8080; repeatable")
 	flags.StringSliceVar(&f.allowPorts, "allow-port", nil, "ports of other protocols to allow, such as 25; repeatable")
+	flags.BoolVar(&f.privateWrites, "allow-private-writes", false, "let tcp:// send a body to private addresses that are allowed")
 	flags.StringVar(&f.resolver, "resolver", "", "DNS server to ask, such as 9.9.9.9:53 (default: those of this machine)")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object")
 }
@@ -79,6 +81,7 @@ func (f checkFlags) read(
 	if err != nil {
 		r.refuse("allow_cidr", "flag_invalid", err.Error())
 	}
+	settings.Policy.PrivateWrites = f.privateWrites
 	if settings.Policy.AllowPorts, err = egress.ParsePorts(strings.Join(f.allowPorts, ",")); err != nil {
 		r.refuse("allow_port", "flag_invalid", err.Error())
 	}

@@ -349,7 +349,10 @@ func TestCheckOtherSchemes(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	output, code := checkJSON(t, nil, "-d", "PING", "--regexp", `^\+PING$`, "tcp://"+listener.Addr().String())
+	refused, code := checkJSON(t, nil, "-d", "PING", "--regexp", `^\+PING$`, "tcp://"+listener.Addr().String())
+	require.NotZero(t, code)
+	require.Contains(t, refused.Error, "RIVERWATCH_ALLOW_PRIVATE_WRITES")
+	output, code := checkJSON(t, nil, "-d", "PING", "--allow-private-writes", "--regexp", `^\+PING$`, "tcp://"+listener.Addr().String())
 	require.Zero(t, code, "%+v", output)
 	require.True(t, *output.RegexpMatched)
 	require.Nil(t, output.HTTPStatus)

@@ -31,6 +31,7 @@ type config struct {
 	RiverUI       riverUI        `env:"RIVERWATCH_RIVER_UI" envDefault:"write"`
 	AllowCIDRs    allowList      `env:"RIVERWATCH_ALLOW_CIDRS"`
 	AllowPorts    ports          `env:"RIVERWATCH_ALLOW_PORTS"`
+	PrivateWrites bool           `env:"RIVERWATCH_ALLOW_PRIVATE_WRITES" envDefault:"false"`
 	RefuseCIDRs   cidrs          `env:"RIVERWATCH_REFUSE_CIDRS"`
 	NAT64         nat64          `env:"RIVERWATCH_NAT64_PREFIXES"`
 	Resolver      netip.AddrPort `env:"RIVERWATCH_RESOLVER"`
@@ -159,6 +160,7 @@ var accepted = map[reflect.Type]string{
 	reflect.TypeFor[duration]():       "a duration such as 6h or 30m",
 	reflect.TypeFor[logFormat]():      "text or json",
 	reflect.TypeFor[riverUI]():        "off, read or write",
+	reflect.TypeFor[bool]():           "true or false",
 	reflect.TypeFor[slog.Level]():     "debug, info, warn or error",
 }
 
@@ -249,6 +251,7 @@ func (c config) policy(ctx context.Context, api netip.AddrPort) (egress.Policy, 
 	return egress.Policy{
 		Allow: c.AllowCIDRs.everywhere, AllowAt: c.AllowCIDRs.at, AllowPorts: c.AllowPorts,
 		Refuse: refuse, RefusePrefixes: c.RefuseCIDRs, NAT64: c.NAT64,
+		PrivateWrites: c.PrivateWrites,
 	}, nil
 }
 

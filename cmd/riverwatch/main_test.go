@@ -102,6 +102,7 @@ func TestSettings(t *testing.T) {
 		require.Equal(t, "127.0.0.1:8080", c.Listen.String())
 		require.Empty(t, c.AllowCIDRs)
 		require.Empty(t, c.AllowPorts)
+		require.False(t, c.PrivateWrites)
 		require.Empty(t, c.RefuseCIDRs)
 		require.Empty(t, c.NAT64)
 		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20}, c.probeSettings(egress.Policy{}))
@@ -115,7 +116,7 @@ func TestSettings(t *testing.T) {
 			"DATABASE_URL": "postgres://u@127.0.0.1:5432/d", "RIVERWATCH_ALLOW_CIDRS": "10.0.0.0/8, 192.168.0.0/16@8080",
 			"RIVERWATCH_ALLOW_PORTS": "22,25", "RIVERWATCH_REFUSE_CIDRS": "10.9.0.0/16",
 			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b:1::/96", "RIVERWATCH_MAX_BODY_BYTES": "8388608",
-			"RIVERWATCH_RESOLVER": "9.9.9.9:53", "RIVERWATCH_CONTACT": "https://example.com/bot",
+			"RIVERWATCH_ALLOW_PRIVATE_WRITES": "true", "RIVERWATCH_RESOLVER": "9.9.9.9:53", "RIVERWATCH_CONTACT": "https://example.com/bot",
 		}
 		c, err := loadConfig(func(name string) string { return environment[name] })
 		require.NoError(t, err)
@@ -127,6 +128,7 @@ func TestSettings(t *testing.T) {
 		} {
 			require.Equal(t, allowed, policy.Check(netip.MustParseAddrPort(address)) == nil, address)
 		}
+		require.NoError(t, policy.CheckWrite(netip.MustParseAddrPort("10.1.1.1:80")))
 		settings := c.probeSettings(policy)
 		require.Equal(t, int64(8<<20), settings.MaxBodyBytes)
 		require.Equal(t, "9.9.9.9:53", settings.Resolver.String())
@@ -140,7 +142,7 @@ func TestSettings(t *testing.T) {
 			"RIVERWATCH_PROBES_PER_HOST": "1e3", "RIVERWATCH_DB_CONNECTIONS": "x", "RIVERWATCH_LOG_CHUNK": "6",
 			"RIVERWATCH_LOG_LEVEL": "loud", "RIVERWATCH_ALLOW_PORTS": "ssh", "RIVERWATCH_REFUSE_CIDRS": "nonsense",
 			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b::/64", "RIVERWATCH_MAX_BODY_BYTES": "1MB", "RIVERWATCH_RESOLVER": "dns.example",
-			"RIVERWATCH_RECORDER_QUEUE": "all", "RIVERWATCH_LOG_FORMAT": "xml",
+			"RIVERWATCH_RECORDER_QUEUE": "all", "RIVERWATCH_LOG_FORMAT": "xml", "RIVERWATCH_ALLOW_PRIVATE_WRITES": "perhaps",
 		}
 		for _, name := range []string{"serve", "api", "worker", "healthcheck", "generate-monitors"} {
 			_, _, err := command(t.Context(), wrong, name)
