@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"riverwatch/uptime"
 )
 
@@ -39,6 +41,13 @@ var (
 	NewMatcher  = newMatcher
 	MaxCompiled = maxCompiled
 )
+
+// NewMatcherOf makes a matcher of so many processors.
+func NewMatcherOf(places int64) *matcher {
+	m := newMatcher()
+	m.free = semaphore.NewWeighted(places)
+	return m
+}
 
 // Match is match.
 func (m *matcher) Match(ctx context.Context, pattern string, body []byte) (bool, error) {

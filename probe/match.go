@@ -7,14 +7,24 @@ import (
 	"regexp"
 	"runtime"
 	"sync"
+	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sync/semaphore"
 )
 
 var (
-	errMatchCut  = errors.New("the match was cut by the deadline")
-	errNoMatcher = errors.New("no matcher was free before the deadline")
+	errMatchCut   = errors.New("the match was cut by the deadline")
+	errMatchSpent = errors.New("the match has used up its processor time")
+	errNoMatcher  = errors.New("no matcher was free before the deadline")
+)
+
+const (
+	// So long a match keeps others from a processor, before it is their turn.
+	turnLength = 10 * time.Millisecond
+	// So much of a processor's time may a match take in all.
+	mostCPU = time.Second
 )
 
 // A matcher matches bodies against regexps, as many at a time as there are processors.
@@ -39,15 +49,14 @@ func (m *matcher) match(ctx context.Context, pattern string, body []byte) (bool,
 	if err != nil {
 		return false, err
 	}
-	if err := m.free.Acquire(ctx, 1); err != nil {
-		return false, errNoMatcher
+	reader := &turnReader{rest: body, ctx: ctx, free: m.free}
+	if reader.err = reader.begin(); reader.err != nil {
+		return false, reader.err
 	}
-	defer m.free.Release(1)
-
-	reader := &cutReader{rest: body, cut: ctx.Done()}
+	defer reader.end()
 	matched := compiled.MatchReader(reader)
-	if reader.wasCut {
-		return false, errMatchCut
+	if reader.err != nil {
+		return false, reader.err
 	}
 	return matched, nil
 }
@@ -87,21 +96,79 @@ func (m *matcher) compile(pattern string) (*regexp.Regexp, error) {
 // runesPerLook is how many runes are matched between two looks at the clock: at 1,500 instructions, some 3 ms.
 const runesPerLook = 64
 
-// A cutReader reads runes until it is cut. It is how a match is cancelled, for which regexp has no other way.
-type cutReader struct {
-	rest   []byte
-	cut    <-chan struct{}
-	wasCut bool
-	runes  int
+// A turnReader reads runes while it is its match's turn. It is how a match is cancelled, for which regexp has no other way,
+// and how it lets others have their turns: a few slow regexps must not starve all that are quick.
+type turnReader struct {
+	rest []byte
+	ctx  context.Context //nolint:containedctx // regexp asks for runes without one
+	free *semaphore.Weighted
+	err  error // why there are no more runes, if not for the end of the body
+
+	runes    int
+	turn     bool // it has a place, and a thread
+	began    time.Time
+	cpuBegan time.Duration
+	cpu      time.Duration // used in the turns before
+	waited   time.Duration
+}
+
+// begin waits for a turn.
+func (r *turnReader) begin() error {
+	asked := time.Now()
+	if err := r.free.Acquire(r.ctx, 1); err != nil {
+		return errNoMatcher
+	}
+	runtime.LockOSThread() // whose time is measured
+	r.turn, r.began, r.cpuBegan = true, time.Now(), threadCPU()
+	r.waited += r.began.Sub(asked)
+	return nil
+}
+
+// end ends the turn.
+func (r *turnReader) end() {
+	if !r.turn {
+		return
+	}
+	r.turn, r.cpu = false, r.cpu+threadCPU()-r.cpuBegan
+	runtime.UnlockOSThread()
+	r.free.Release(1)
+}
+
+// look ends the turn when its time has come, and gives why there is none after it.
+func (r *turnReader) look() error {
+	if r.ctx.Err() != nil {
+		if r.waited > r.cpu+threadCPU()-r.cpuBegan {
+			return errNoMatcher // others had more of the time than it
+		}
+		return errMatchCut
+	}
+	if time.Since(r.began) < turnLength {
+		return nil
+	}
+	r.end()
+	if r.cpu >= mostCPU {
+		return errMatchSpent
+	}
+	return r.begin()
+}
+
+// threadCPU gives the processor time that this thread has used. Only Linux knows; elsewhere it is that of the process, which
+// is more.
+func threadCPU() time.Duration {
+	who := syscall.RUSAGE_SELF
+	if runtime.GOOS == "linux" {
+		who = 1 // RUSAGE_THREAD
+	}
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(who, &usage) // fails on a bad argument only
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // ReadRune implements io.RuneReader.
-func (r *cutReader) ReadRune() (rune, int, error) {
-	if r.runes++; r.runes%runesPerLook == 0 {
-		select {
-		case <-r.cut:
-			r.rest, r.wasCut = nil, true
-		default:
+func (r *turnReader) ReadRune() (rune, int, error) {
+	if r.runes++; r.runes%runesPerLook == 0 && r.err == nil {
+		if r.err = r.look(); r.err != nil {
+			r.rest = nil
 		}
 	}
 	if len(r.rest) == 0 {

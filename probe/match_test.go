@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -85,6 +86,29 @@ func TestMatchWithoutAFreeProcessorIsInconclusive(t *testing.T) {
 
 	require.Equal(t, uptime.Inconclusive, result.Outcome)
 	require.Nil(t, result.RegexpMatched)
+}
+
+// F61: slow regexps let quick ones have their turns, and take a second of a processor's time at most.
+func TestASlowMatchStarvesNoOther(t *testing.T) {
+	t.Parallel()
+	matcher := probe.NewMatcherOf(1)
+	body := []byte(strings.Repeat("a", 1<<20))
+	slow := make(chan error, 2)
+	for range cap(slow) {
+		go func() {
+			_, err := matcher.Match(context.Background(), "(.{0,700})x", body)
+			slow <- err
+		}()
+	}
+	for range 5 {
+		matched, err := matcher.Match(t.Context(), "aaa", body)
+		require.NoError(t, err)
+		require.True(t, matched)
+	}
+	require.Empty(t, slow, "the quick ones waited until a slow one had ended")
+	for range cap(slow) {
+		require.ErrorContains(t, <-slow, "has used up its processor time")
+	}
 }
 
 // Also the patterns that the cache has dropped are matched.

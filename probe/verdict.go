@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -232,6 +233,8 @@ func matchVerdict(ctx context.Context, err error) verdict {
 		return verdict{uptime.RegexpTimeout, "the regexp was not matched to the end of the body before the deadline"}
 	case errors.Is(err, errMatchCut):
 		return cancelled
+	case errors.Is(err, errMatchSpent):
+		return verdict{uptime.RegexpTimeout, fmt.Sprintf("the regexp took over %s of a processor's time", mostCPU)}
 	case errors.Is(err, errNoMatcher):
 		return verdict{uptime.Inconclusive, "this host was too busy to match the regexp before the deadline"}
 	}
