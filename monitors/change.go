@@ -96,9 +96,7 @@ func (c *change) begin(ctx context.Context, creations []Creation) error {
 		if err := c.writeSecrets(ctx, one.Monitor.ID, nil, one.Monitor.Secrets); err != nil {
 			return err
 		}
-		transitions = append(transitions, record.Transition{
-			Monitor: one.Monitor.Monitor, Cause: record.ByEdit, After: one.State,
-		})
+		transitions = append(transitions, record.Transition{Monitor: one.Monitor.Monitor, After: one.State})
 		if one.Monitor.Active() {
 			active = append(active, one.Monitor.Monitor)
 		}
@@ -114,7 +112,6 @@ func (c *change) begin(ctx context.Context, creations []Creation) error {
 
 // putAll puts the monitors that are there already, in the order of their ids: it is that in which the recorder locks states.
 func (c *change) putAll(ctx context.Context, given []Monitor, creations []Creation, taken []int, update bool) error {
-	ids := make(map[int]int64, len(taken))
 	for _, i := range taken {
 		row, err := find(ctx, c.queries, given[i])
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -123,13 +120,14 @@ func (c *change) putAll(ctx context.Context, given []Monitor, creations []Creati
 		if err != nil {
 			return err
 		}
-		ids[i] = row.ID
 		creations[i] = Creation{Monitor: Monitor{Monitor: row}, Result: Exists}
 	}
-	slices.SortStableFunc(taken, func(i, j int) int { return cmp.Compare(ids[i], ids[j]) })
+	slices.SortStableFunc(taken, func(i, j int) int {
+		return cmp.Compare(creations[i].Monitor.ID, creations[j].Monitor.ID)
+	})
 	for k, i := range taken {
 		row := creations[i].Monitor.Monitor
-		if k > 0 && ids[taken[k-1]] == row.ID { // given twice: the first may just have changed it
+		if k > 0 && creations[taken[k-1]].Monitor.ID == row.ID { // given twice: the first may just have changed it
 			row = creations[taken[k-1]].Monitor.Monitor
 		}
 		if row.DeletedAt == nil && !update {
@@ -184,7 +182,8 @@ func (c *change) whole(ctx context.Context, row db.Monitor) (Monitor, error) {
 // edit makes a monitor that is locked what is wanted, and revives it if it was deleted. If nothing is new, nothing changes.
 func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, uptime.State, error) {
 	wanted.DeletedAt = nil
-	before, err := c.state(ctx, current, restarts(current, wanted))
+	anew := restarts(current, wanted)
+	before, err := c.state(ctx, current, anew)
 	if err != nil || same(current, wanted) {
 		return current, before, err
 	}
@@ -206,7 +205,10 @@ func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, up
 			return Monitor{}, uptime.State{}, err
 		}
 	}
-	after, err := c.restart(ctx, current, wanted, before)
+	if !anew {
+		return wanted, before, nil
+	}
+	after, err := c.restart(ctx, wanted, before)
 	return wanted, after, err
 }
 
@@ -253,13 +255,10 @@ func restarts(current, edited Monitor) bool {
 	return current.DeletedAt != nil || current.Active() != edited.Active() || edited.Active() && !scansTellOf(current, edited)
 }
 
-// restart starts a monitor's status anew if that is due, with a scan at once.
-func (c *change) restart(ctx context.Context, current, edited Monitor, before uptime.State) (after uptime.State, err error) {
-	if !restarts(current, edited) {
-		return before, nil
-	}
+// restart starts a monitor's status anew, with a scan at once.
+func (c *change) restart(ctx context.Context, edited Monitor, before uptime.State) (after uptime.State, err error) {
 	after = uptime.Start(c.at, !edited.Active())
-	transition := record.Transition{Monitor: edited.Monitor, Cause: record.ByEdit, Before: before, After: after}
+	transition := record.Transition{Monitor: edited.Monitor, Before: before, After: after}
 	if err := record.Apply(ctx, c.tx, []record.Transition{transition}); err != nil {
 		return uptime.State{}, err
 	}

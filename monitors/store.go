@@ -150,7 +150,7 @@ func (s *Store) Delete(ctx context.Context, id int64) error {
 		if err := c.writeSecrets(ctx, id, names, probe.Secrets{}); err != nil {
 			return err
 		}
-		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: row, Cause: record.ByEdit, Before: before}})
+		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: row, Before: before}})
 	})
 }
 

@@ -14,22 +14,12 @@ import (
 	"riverwatch/uptime"
 )
 
-// Cause is what a transition comes of.
-type Cause int
-
-const (
-	ByScan     Cause = iota // a scan, whose outcome the transition has
-	ByTakeBack              // scans of a blind worker are inconclusive now: what they led to never was
-	ByEdit                  // somebody created, changed, paused, resumed or deleted the monitor
-)
-
 // Transition is a change of where a monitor stands.
 type Transition struct {
 	Monitor db.Monitor
-	Cause   Cause
 	Before  uptime.State   // zero: it begins to be watched, new or revived
 	After   uptime.State   // zero: it is deleted, and stands nowhere
-	Outcome uptime.Outcome // of the scan, if that is the cause
+	Outcome uptime.Outcome // of the scan that led to it; empty: somebody changed the monitor, or a blind worker's scans are taken back
 }
 
 // Apply is the one door for a status: whoever changes one, be it by a scan, a scan that is taken back, or an edit, comes
@@ -73,7 +63,7 @@ func Log(ctx context.Context, logger *slog.Logger, transitions []Transition) {
 			slog.Int64("monitor_id", t.Monitor.ID), slog.String("from", string(t.Before.Status)),
 			slog.String("to", string(t.After.Status)), slog.Time("slot", t.After.Since),
 		}
-		if t.Cause == ByScan {
+		if t.Outcome != "" {
 			attrs = append(attrs, slog.String("outcome", string(t.Outcome)))
 		}
 		logger.LogAttrs(ctx, slog.LevelInfo, "status changed", attrs...)

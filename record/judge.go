@@ -75,7 +75,7 @@ func decideAll(rows []db.LockStatesToJudgeRow, scans []db.Scan, now time.Time) [
 		if after != before {
 			states[scan.MonitorID] = after
 			transitions = append(transitions, Transition{
-				Monitor: monitor, Cause: ByScan, Before: before, After: after, Outcome: scan.Outcome,
+				Monitor: monitor, Before: before, After: after, Outcome: scan.Outcome,
 			})
 		}
 	}

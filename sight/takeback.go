@@ -30,10 +30,13 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackIn)
 	defer cancel()
-	var transitions []record.Transition
 	// inTx takes a part of it back, and tells of what that changed.
-	inTx := func(part func(tx pgx.Tx) error) error {
-		err := db.InTx(ctx, s.Conn, part)
+	inTx := func(part func(tx pgx.Tx) ([]record.Transition, error)) error {
+		var transitions []record.Transition
+		err := db.InTx(ctx, s.Conn, func(tx pgx.Tx) (err error) {
+			transitions, err = part(tx)
+			return err
+		})
 		if err == nil {
 			record.Log(ctx, s.Logger, transitions)
 		}
@@ -41,18 +44,15 @@ func (s *Sight) takeBack(ctx context.Context) error {
 	}
 	total, err := 0, error(nil)
 	for count := takeBackSize; count == takeBackSize && err == nil; total += count {
-		err = inTx(func(tx pgx.Tx) (err error) {
+		err = inTx(func(tx pgx.Tx) (transitions []record.Transition, err error) {
 			count, transitions, err = s.takeBackSome(ctx, tx, suspects)
-			return err
+			return transitions, err
 		})
 	}
 	// A scan may have been taken back just before the recorder could tell what it had done.
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(suspects.byMonitor)), takeBackSize) {
 		if err == nil {
-			err = inTx(func(tx pgx.Tx) (err error) {
-				transitions, err = judgeAgain(ctx, tx, ids, suspects.byMonitor)
-				return err
-			})
+			err = inTx(func(tx pgx.Tx) ([]record.Transition, error) { return judgeAgain(ctx, tx, ids, suspects.byMonitor) })
 		}
 	}
 	if err != nil {
@@ -171,7 +171,7 @@ func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]suspect, scans []db
 		}
 		if present := row.MonitorState.State(); !state.Equal(present) {
 			transitions = append(transitions, record.Transition{
-				Monitor: row.Monitor, Cause: record.ByTakeBack, Before: present, After: state,
+				Monitor: row.Monitor, Before: present, After: state,
 			})
 		}
 	}
