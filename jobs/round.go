@@ -229,12 +229,17 @@ func (w *roundWorker) load(
 			watched = append(watched, monitor)
 		}
 	}
+	return watched, w.declareFor(ctx, args, missed)
+}
+
+// declareFor declares the slot of a round for some of its monitors, and counts them.
+func (w *roundWorker) declareFor(ctx context.Context, args queue.RoundArgs, missed map[uptime.GapReason][]int64) (err error) {
 	for reason, ids := range missed {
-		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
-		err = errors.Join(err, gap.DeclareFor(ctx, queries, w.now(), ids...))
 		w.metrics.missed.WithLabelValues(string(reason)).Add(float64(len(ids)))
+		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
+		err = errors.Join(err, gap.DeclareFor(ctx, db.New(w.conn), w.now(), ids...))
 	}
-	return watched, err
+	return err
 }
 
 // declareMissed declares the slots that this round should have scanned, and sees to it that the chain goes on.

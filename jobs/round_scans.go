@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"riverwatch/db"
 	"riverwatch/monitors"
 	"riverwatch/queue"
 	"riverwatch/record"
@@ -86,14 +85,8 @@ func (w *roundWorker) scanAll(ctx context.Context, args queue.RoundArgs, watched
 	// Gaps are declared also when the round was cancelled.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
 	defer stop()
-	var errs error
-	for reason, ids := range t.gaps {
-		w.metrics.missed.WithLabelValues(string(reason)).Add(float64(len(ids)))
-		gap := record.Gap{Schedule: args.Schedule(), From: args.Slot, To: args.Slot, Reason: reason}
-		errs = errors.Join(errs, gap.DeclareFor(ctx, db.New(w.conn), w.now(), ids...))
-	}
-	if errs != nil {
-		return t.output, fmt.Errorf("declare what the round left out: %w", errs)
+	if err := w.declareFor(ctx, args, t.gaps); err != nil {
+		return t.output, fmt.Errorf("declare what the round left out: %w", err)
 	}
 	return t.output, nil
 }
