@@ -58,21 +58,17 @@ func (a *api) patched(monitor monitors.Monitor, body monitorPatch) (monitors.Mon
 // secretsNeeded gives an error for each secret of a monitor that a change of its origin does not give anew or drop: else
 // whoever may change a URL could read them all, by pointing it at himself.
 func secretsNeeded(before monitors.Monitor, body monitorPatch) (inputErrors []InputError) {
+	mentioned := map[string]bool{ // what is not known here is needed
+		monitors.SecretBasicPassword: body.BasicPassword.said(), monitors.SecretBearerToken: body.BearerToken.said(),
+		monitors.SecretClientKey: body.ClientKeyPEM.said(),
+	}
 	for _, name := range before.SecretNames {
-		location, said := "body."+name, false // what is not known here is needed
-		header, isHeader := strings.CutPrefix(name, monitors.SecretHeaderPrefix)
-		switch {
-		case isHeader:
+		location, said := "body."+name, mentioned[name]
+		if header, isHeader := strings.CutPrefix(name, monitors.SecretHeaderPrefix); isHeader {
 			location, said = "body.headers."+header, body.Headers.Null
 			for patched := range body.Headers.Value {
 				said = said || strings.EqualFold(patched, header)
 			}
-		case name == monitors.SecretBasicPassword:
-			said = body.BasicPassword.Given || body.BasicPassword.Null
-		case name == monitors.SecretBearerToken:
-			said = body.BearerToken.Given || body.BearerToken.Null
-		case name == monitors.SecretClientKey:
-			said = body.ClientKeyPEM.Given || body.ClientKeyPEM.Null
 		}
 		if !said {
 			inputErrors = append(inputErrors, InputError{

@@ -97,7 +97,7 @@ func (f *MonitorFields) pairs(m *monitors.Monitor, given time.Time) []pair {
 		list(&f.Tags, &m.Tags, standard.Tags),
 		{
 			take: func() {
-				if f.Enabled.Given || f.Enabled.Null {
+				if f.Enabled.said() {
 					m.Enable(f.Enabled.Null || f.Enabled.Value, given)
 				}
 			},
@@ -128,7 +128,7 @@ func (f *MonitorFields) pairs(m *monitors.Monitor, given time.Time) []pair {
 		},
 		{
 			take: func() {
-				if f.JSON.Given || f.JSON.Null {
+				if f.JSON.said() {
 					m.Expectations.JSON = nil
 				}
 				for _, one := range f.JSON.Value {

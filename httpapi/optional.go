@@ -40,5 +40,8 @@ func (Optional[T]) Schema(registry huma.Registry) *huma.Schema {
 	return &schema
 }
 
+// said reports whether the client said anything of the field.
+func (o *Optional[T]) said() bool { return o.Given || o.Null }
+
 // show makes the field hold a value.
 func (o *Optional[T]) show(value T) { *o = Optional[T]{Given: true, Value: value} }

@@ -95,8 +95,7 @@ func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 	case errors.As(err, &conflict):
 		return conflictProblem(conflict)
 	case errors.Is(err, monitors.ErrTooManyScans):
-		problem = problemOf(http.StatusTooManyRequests, "too_many_scans",
-			"Of one monitor at most 2 scans that were asked for may be open, and 60 a minute.")
+		problem = problemOf(http.StatusTooManyRequests, "too_many_scans", "Of one monitor "+monitors.ErrTooManyScans.Error()+".")
 		problem.retryAfter = "5"
 		return problem
 	case errors.Is(err, pgx.ErrNoRows) && slices.Contains(r.Errors, http.StatusNotFound):

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"riverwatch/egress"
 	"riverwatch/uptime"
 )
 
@@ -33,12 +32,6 @@ func (tcpProtocol) ask(ctx context.Context, a *attempt, target *url.URL) verdict
 		hop.dialer = a.dialer.DialWrite
 	}
 	conn, err := hop.dial(ctx, "tcp", target.Host)
-	if errors.Is(err, egress.ErrPrivateWrite) {
-		return verdict{
-			uptime.BlockedByPolicy,
-			"no body is sent to a private address; the setting RIVERWATCH_ALLOW_PRIVATE_WRITES can allow it",
-		}
-	}
 	if err != nil {
 		return hop.connectVerdict(ctx, err)
 	}

@@ -72,6 +72,11 @@ func (h *hop) connectVerdict(ctx context.Context, err error) verdict {
 	}
 	var lookup *egress.LookupError
 	switch {
+	case errors.Is(err, egress.ErrPrivateWrite):
+		return verdict{
+			uptime.BlockedByPolicy,
+			"no body is sent to a private address; the setting RIVERWATCH_ALLOW_PRIVATE_WRITES can allow it",
+		}
 	case errors.Is(err, egress.ErrRefused):
 		return blocked
 	case errors.Is(err, egress.ErrTooManyDials):
