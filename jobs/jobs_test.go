@@ -70,6 +70,24 @@ func newProcessOn(t *testing.T, pool *pgxpool.Pool, prober jobs.Prober, limits j
 	return newProcessOf(t, jobs.Config{Pool: pool, Name: "test", Prober: prober, Limits: limits})
 }
 
+// missed gives how many slots were counted as missed, for a reason.
+func (p *process) missed(t *testing.T, reason uptime.GapReason) (slots int) {
+	t.Helper()
+	registry, ok := p.worker.Registry.(*prometheus.Registry)
+	require.True(t, ok)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			labels := metric.GetLabel()
+			if family.GetName() == "riverwatch_slots_missed_total" && labels[0].GetValue() == string(reason) {
+				slots += int(metric.GetCounter().GetValue())
+			}
+		}
+	}
+	return slots
+}
+
 // newProcessOf makes one of what is said in config.
 func newProcessOf(t *testing.T, config jobs.Config) *process {
 	t.Helper()

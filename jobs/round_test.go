@@ -551,6 +551,16 @@ func TestRoundInTrouble(t *testing.T) {
 		require.Equal(t, []string{"internal_error 0-0 " + id(args, 1)}, gaps(t, p, args))
 	})
 
+	t.Run("ARowThatCannotBeRead", func(t *testing.T) {
+		t.Parallel()
+		p, args := newRound(t, &tally{}, plenty, 2)
+		p.Exec(t, `UPDATE monitors SET request = '{"headers": 1}' WHERE id = $1`, args.Interval*100+1)
+		require.EqualValues(t, 1, p.round(t, args)["good"])
+		require.Equal(t, []string{"internal_error 0-0 " + id(args, 1)}, gaps(t, p, args))
+		require.Contains(t, p.Logs.All(), "monitor cannot be read")
+		require.Equal(t, 1, p.missed(t, uptime.InternalError))
+	})
+
 	t.Run("AResultThatTheDatabaseNeverTakes", func(t *testing.T) {
 		t.Parallel()
 		p, args := newRound(t, proberFunc(func(_ context.Context, target probe.Target) probe.Result {

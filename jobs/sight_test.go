@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -221,6 +222,39 @@ func TestSight(t *testing.T) {
 		for _, monitor := range watched {
 			require.True(t, p.replayed(t, monitor).Since.Equal(p.State(t, monitor.ID).Since))
 		}
+	})
+
+	t.Run("AChangeThatIsTakenBackIsLoggedLikeAnyOther", func(t *testing.T) {
+		t.Parallel()
+		n := &network{}
+		p := seeing(t, dbtest.New(t), "test", n)
+		c := monitorstest.Of(monitorstest.URL("logged"), 3600)
+		c.FailureThreshold = 1
+		monitor := p.Create(t, c)
+		p.record(t, monitor, monitorstest.Noon.Add(time.Second), uptime.OK, uptime.TimeoutConnect)
+		changes := func() int { return strings.Count(strings.Join(p.Logs.All(), "\n"), "status changed") }
+		before := changes()
+		p.goBlind(t, n, monitorstest.Noon)
+		require.Equal(t, uptime.Up, p.State(t, monitor.ID).Status)
+		require.Equal(t, before+1, changes())
+	})
+
+	t.Run("WhatCannotBeAskedForAgainNowIsAllAskedForLater", func(t *testing.T) {
+		t.Parallel()
+		n := &network{}
+		p := seeing(t, dbtest.New(t), "test", n)
+		p.goBlind(t, n, monitorstest.Noon)
+		for id := range int64(1200) {
+			p.worker.Sight().Scanned(db.Monitor{ID: id + 1, URL: "https://shop.example/"},
+				probe.Result{Start: p.Now(), Outcome: uptime.ConnectUnreachable})
+		}
+		again := func() int { return p.Count(t, "river_job WHERE (args ->> 'in_place_of_blind')::boolean") }
+		p.Exec(t, "ALTER TABLE river_job ADD CONSTRAINT no_700 CHECK (args ->> 'monitor_id' <> '700')")
+		p.worker.Sight().Look(t.Context())
+		require.Equal(t, 500, again(), "the first of three statements")
+		p.Exec(t, "ALTER TABLE river_job DROP CONSTRAINT no_700")
+		p.worker.Sight().Look(t.Context())
+		require.Equal(t, 1200, again())
 	})
 
 	t.Run("AMonitorThatBeganAnewMeanwhileStaysSo", func(t *testing.T) {

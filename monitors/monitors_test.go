@@ -615,4 +615,8 @@ func TestAskForScan(t *testing.T) {
 	require.NoError(t, scan(other.ID), "those of another one do not count")
 
 	require.ErrorIs(t, scan(-1), pgx.ErrNoRows)
+
+	third := p.Create(t, monitorstest.Of(monitorstest.URL("third"), 3600))
+	p.Exec(t, "ALTER TABLE river_job ADD CONSTRAINT never CHECK (false) NOT VALID")
+	require.ErrorContains(t, scan(third.ID), "insert a scan of monitor")
 }

@@ -106,6 +106,10 @@ func TestASlowMatchStarvesNoOther(t *testing.T) {
 		require.True(t, matched)
 	}
 	require.Empty(t, slow, "the quick ones waited until a slow one had ended")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := matcher.Match(ctx, "(.{0,700})y", body)
+	require.ErrorContains(t, err, "no matcher was free", "it had waited more than it had run")
 	for range cap(slow) {
 		require.ErrorContains(t, <-slow, "has used up its processor time")
 	}

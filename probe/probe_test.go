@@ -90,6 +90,15 @@ func TestProbe(t *testing.T) {
 		require.Empty(t, result.Error)
 	})
 
+	t.Run("ReadsNoMoreThanASmallCap", func(t *testing.T) {
+		t.Parallel()
+		target := get(serve(t, answer(strings.Repeat("a", 4<<10))))
+		result := patient(probe.Settings{Policy: loopback, MaxBodyBytes: 1 << 10}).Probe(t.Context(), target)
+
+		require.Equal(t, uptime.OKTruncated, result.Outcome)
+		require.EqualValues(t, 1<<10, *result.BodyBytes)
+	})
+
 	t.Run("ReadsABodyOfExactlyTheCap", func(t *testing.T) {
 		t.Parallel()
 		result := probeURL(t, serve(t, answer(strings.Repeat("a", 1<<20))))

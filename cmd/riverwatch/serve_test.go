@@ -4,11 +4,31 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/db"
+	"riverwatch/db/dbtest"
 	"riverwatch/egress"
 )
+
+// The README promises it. jobs.Worker.Run takes its soft stop and 6 s at most, and requests are over by then.
+func TestStopsWithin25Seconds(t *testing.T) {
+	t.Parallel()
+	require.Less(t, max(softStop, closeTimeout)+6*time.Second, 25*time.Second)
+}
+
+// A database of an earlier build is made good by no migration: to wait for one is in vain.
+func TestAWorkerOnADatabaseOfAnEarlierBuildEnds(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.URL(t)
+	dbtest.Exec(t, dbtest.Open(t, databaseURL), "UPDATE schema_version SET baseline = 'another'")
+	_, _, err := command(t.Context(), map[string]string{
+		"DATABASE_URL": databaseURL, "RIVERWATCH_METRICS_LISTEN": "off",
+	}, "worker")
+	require.ErrorIs(t, err, db.ErrEarlierBuild)
+}
 
 func TestReachable(t *testing.T) {
 	t.Parallel()
