@@ -49,6 +49,14 @@ func NewMatcherOf(places int64) *matcher {
 	return m
 }
 
+// CutAfter gives why a match is cut by its deadline that has waited for so long, and has hardly run.
+func CutAfter(waited time.Duration) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	reader := turnReader{ctx: ctx, cpuBegan: threadCPU(), waited: waited}
+	return reader.look()
+}
+
 // Match is match.
 func (m *matcher) Match(ctx context.Context, pattern string, body []byte) (bool, error) {
 	return m.match(ctx, pattern, body)

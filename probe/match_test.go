@@ -115,6 +115,13 @@ func TestASlowMatchStarvesNoOther(t *testing.T) {
 	}
 }
 
+// Who had less of the time until his deadline than others is not to blame.
+func TestAMatchThatHasMostlyWaitedIsNotDecided(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, probe.CutAfter(time.Hour), "no matcher was free")
+	require.ErrorContains(t, probe.CutAfter(-time.Hour), "cut by the deadline")
+}
+
 // Also the patterns that the cache has dropped are matched.
 func TestMatchOfMorePatternsThanAreKept(t *testing.T) {
 	t.Parallel()
