@@ -48,7 +48,7 @@ func TestSimulation(t *testing.T) {
 
 const (
 	simulated  = 12 * time.Hour
-	simCalm    = 30 * time.Minute // without faults, at the end
+	simCalm    = 30 * time.Minute // without new faults, at the end; a clock may be wrong for 20 of them
 	simRescue  = time.Minute
 	simSkew    = 2 * time.Second // by which clocks may differ at any time
 	simJudged  = time.Minute     // later than that after its interval a scan tells nothing of the present
