@@ -66,6 +66,10 @@ func (w *roundWorker) Work(ctx context.Context, job *river.Job[queue.RoundArgs])
 
 	slot := time.Now().Add(round.Slot.Sub(now)) // by the clock that only goes forward
 	share, err := w.begin(ctx, job)
+	if db.TroubleOf(err) == db.TroubleRetry {
+		w.logger.WarnContext(ctx, "round waits for others", slog.Any("error", err))
+		return river.JobSnooze(0) // it has asked nothing of anybody: this was no attempt, and nothing need be declared
+	}
 	if err != nil {
 		return fmt.Errorf("begin the round: %w", err)
 	}

@@ -640,6 +640,32 @@ func TestRoundInTrouble(t *testing.T) {
 		require.Contains(t, gaps(t, p, args)[0], "worker_lost 0-0")
 	})
 
+	t.Run("WhoWaitsForALockHasAskedNothing", func(t *testing.T) {
+		t.Parallel()
+		p, s := newProcess(t), newTarget(t)
+		c := monitorstest.Of(s.URL+"/post", 60)
+		c.Method = http.MethodPost // a request that no second attempt makes
+		monitor := p.Create(t, c)
+		slot := monitor.Schedule().SlotAfter(monitorstest.Noon)
+		p.inTime(slot)
+		p.worker.SetConn(dbtest.Open(t, p.Pool.Config().ConnString()+"&lock_timeout=10ms"))
+
+		tx, err := p.Pool.Begin(t.Context())
+		require.NoError(t, err)
+		defer tx.Rollback(t.Context()) //nolint:errcheck // after the commit there is nothing
+		require.NoError(t, db.New(tx).LockRounds(t.Context(), db.LockRoundsParams{
+			IntervalsSeconds: []int{60}, PhasesMS: []int{monitor.PhaseMS},
+		}))
+		result, err := work(t, p, p.worker.RoundWorker(), roundOf(monitor, slot))
+		require.NoError(t, err)
+		require.Equal(t, river.EventKindJobSnoozed, result.EventKind)
+		require.Zero(t, result.Job.Attempt, "it was none")
+		require.NoError(t, tx.Commit(t.Context()))
+
+		require.EqualValues(t, 1, p.round(t, roundOf(monitor, slot))["scanned"])
+		require.Empty(t, p.gaps(t, monitor.Schedule(), slot))
+	})
+
 	t.Run("WhenTheDatabaseIsAwayTheJobIsTriedAgain", func(t *testing.T) {
 		t.Parallel()
 		p, args := newRound(t, &tally{}, plenty, 1)
