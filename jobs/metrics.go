@@ -15,6 +15,7 @@ type metrics struct {
 	repairs      prometheus.Counter
 	waitsHost    prometheus.Counter
 	waitsProcess prometheus.Counter
+	givenUp      prometheus.Counter
 	workers      prometheus.Gauge
 }
 
@@ -38,6 +39,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 		waitsHost:    waits("host"),    // RIVERWATCH_PROBES_PER_HOST
 		waitsProcess: waits("process"), // RIVERWATCH_PROBES
+		givenUp: in.NewCounter(prometheus.CounterOpts{
+			Name: "riverwatch_probes_given_up_total",
+			Help: "Probes of targets that took long, which were ended because others waited for their places.",
+		}),
 		workers: in.NewGauge(prometheus.GaugeOpts{
 			Name: "riverwatch_workers", Help: "Workers that share the limit of probes in flight to a host, with this one.",
 		}),

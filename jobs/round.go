@@ -83,10 +83,11 @@ func (w *roundWorker) Work(ctx context.Context, job *river.Job[queue.RoundArgs])
 	if !wait.For(ctx, time.Until(slot)) {
 		return fmt.Errorf("wait for the slot: %w", ctx.Err())
 	}
-	if !time.Now().Before(round.Schedule.Next(slot)) { // whoever was edited meanwhile is not among those that were loaded
+	nextSlot := round.Schedule.Next(slot)
+	if !time.Now().Before(nextSlot) { // whoever was edited meanwhile is not among those that were loaded
 		return w.declareMissed(ctx, job, round.StoodStill())
 	}
-	output, err := w.scanAll(ctx, job.Args, watched)
+	output, err := w.scanAll(ctx, job.Args, watched, nextSlot)
 	return errors.Join(err, river.RecordOutput(ctx, output))
 }
 

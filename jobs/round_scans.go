@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -66,14 +67,24 @@ func (t *tally) note(monitorID int64, outcome uptime.Outcome, gap uptime.GapReas
 }
 
 // scanAll scans monitors at a slot, and returns when every result is recorded. Monitors that could not be started in time,
-// or whose scan or result was lost through a fault of ours, are declared as gaps.
-func (w *roundWorker) scanAll(ctx context.Context, args queue.RoundArgs, watched []monitors.Monitor) (roundOutput, error) {
+// which is over when their next slot comes, or whose scan or result was lost through a fault of ours, are declared as gaps.
+func (w *roundWorker) scanAll(
+	ctx context.Context, args queue.RoundArgs, watched []monitors.Monitor, nextSlot time.Time,
+) (roundOutput, error) {
 	t := tally{gaps: map[uptime.GapReason][]int64{}, output: roundOutput{FailedIDs: []int64{}}}
-	startCtx, cancel := context.WithTimeout(ctx, w.startWithin)
+	began := time.Now()
+	over := began.Add(w.startWithin)
+	if over.After(nextSlot) {
+		over = nextSlot
+	}
+	startCtx, cancel := context.WithDeadline(ctx, over)
 	defer cancel()
 
+	// Lest a worker that is overloaded leave out the same ones each time.
+	rand.Shuffle(len(watched), func(i, j int) { //nolint:gosec // for fairness
+		watched[i], watched[j] = watched[j], watched[i]
+	})
 	var open sync.WaitGroup
-	began := time.Now()
 	for i, monitor := range watched {
 		if i > 0 && i%startGroup == 0 {
 			time.Sleep(time.Until(began.Add(time.Duration(i/startGroup) * startTick)))
@@ -94,36 +105,23 @@ func (w *roundWorker) scanAll(ctx context.Context, args queue.RoundArgs, watched
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it: its outcome once that is
 // recorded, or else why there is none.
 func (w *roundWorker) scanOne(ctx, startCtx context.Context, monitor monitors.Monitor, slot time.Time, t *tally) {
-	var outcome uptime.Outcome
-	gap := uptime.InternalError // until it is known better, and if the probe panics
 	defer func() {
 		if p := recover(); p != nil {
 			w.logger.ErrorContext(ctx, "panic in a scan", slog.Int64("monitor_id", monitor.ID),
 				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			t.note(monitor.ID, "", uptime.InternalError)
 		}
-		t.note(monitor.ID, outcome, gap)
 	}()
 
-	release, err := w.await(startCtx, monitor)
-	switch {
-	case err == nil:
-	case wait.Over(ctx): // the process stops, or stood still for long
-		gap = uptime.WorkerLost
-		return
-	case wait.Over(startCtx):
-		gap = uptime.Overloaded
-		return
-	default:
-		return
-	}
-	defer release()
-	outcome, err = w.scan(ctx, monitor, slot, queue.ReasonRound)
+	gap := uptime.InternalError // until it is known better
+	outcome, err := w.scan(ctx, startCtx, monitor, slot, queue.ReasonRound)
 	switch {
 	case err == nil:
 		gap = ""
-	case errors.Is(err, record.ErrNoRoom):
-		gap = uptime.Overloaded
-	case errors.Is(err, record.ErrClosed):
+	case errors.Is(err, record.ErrClosed), errors.Is(err, errNotBegun) && wait.Over(ctx): // the process stops, or stood still for long
 		gap = uptime.WorkerLost
+	case errors.Is(err, errNotBegun), errors.Is(err, record.ErrNoRoom):
+		gap = uptime.Overloaded
 	}
+	t.note(monitor.ID, outcome, gap)
 }

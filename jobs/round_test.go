@@ -614,6 +614,22 @@ func TestRoundInTrouble(t *testing.T) {
 		require.Equal(t, 1, p.Count(t, "monitor_log WHERE slot = $1 AND monitor_id / 100 = $2", args.Slot, args.Interval))
 	})
 
+	t.Run("WhoHasNotBegunWhenHisNextSlotComesIsAGap", func(t *testing.T) {
+		t.Parallel()
+		busy := &flight{release: make(chan struct{}), ofHost: map[string]int{}}
+		p, args := newRound(t, busy, jobs.Limits{Probes: 1, ProbesPerHost: 1}, 3)
+		p.Exec(t, "UPDATE monitors SET url = 'http://same.example/' || id WHERE interval_seconds = $1 AND id % 100 < 3",
+			args.Interval)
+		next := args.Slot.Add(time.Duration(args.Interval) * time.Second)
+		p.SetNow(next.Add(-500 * time.Millisecond))
+		done := make(chan error, 1)
+		go func() { done <- p.tryRound(t, args) }()
+		require.Eventually(t, func() bool { return busy.reached() == 1 }, 10*time.Second, time.Millisecond)
+		time.AfterFunc(time.Second, func() { close(busy.release) })
+		require.NoError(t, <-done)
+		require.Len(t, gaps(t, p, args), 2, "it was not waited for as long as a probe may wait")
+	})
+
 	t.Run("WhenTheRecorderIsClosed", func(t *testing.T) {
 		t.Parallel()
 		p, args := newRound(t, &tally{}, plenty, 1)
@@ -708,6 +724,28 @@ func TestLimits(t *testing.T) {
 			require.Equal(t, 300, p.Count(t, "monitor_log WHERE outcome = 'ok'"))
 		})
 	}
+
+	t.Run("ResultsThatWaitForTheDatabaseHoldNoPlace", func(t *testing.T) {
+		t.Parallel()
+		prober := &tally{}
+		var probes atomic.Int64
+		prober.before = func(probe.Target) { probes.Add(1) }
+		p := newProcessOn(t, dbtest.New(t), prober, jobs.Limits{Probes: 1, ProbesPerHost: 1})
+		p.insertMonitors(t, 20, 1, schedule, slot)
+		p.inTime(slot)
+		tx, err := p.Pool.Begin(t.Context())
+		require.NoError(t, err)
+		defer tx.Rollback(t.Context())                       //nolint:errcheck // after the commit there is nothing
+		_, err = tx.Exec(t.Context(), "LOCK monitor_states") // without which nothing is recorded of monitors that are new
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { done <- p.tryRound(t, args) }()
+		require.Eventually(t, func() bool { return probes.Load() == 20 }, 10*time.Second, time.Millisecond)
+		require.Zero(t, p.Count(t, "monitor_log"))
+		require.NoError(t, tx.Commit(t.Context()))
+		require.NoError(t, <-done)
+		require.Equal(t, 20, p.Count(t, "monitor_log"))
+	})
 
 	t.Run("ASlowHostBlocksNoOther", func(t *testing.T) {
 		t.Parallel()

@@ -53,12 +53,7 @@ func (w *scanWorker) Work(ctx context.Context, job *river.Job[queue.ScanArgs]) e
 
 	startCtx, cancel := context.WithTimeout(ctx, w.startWithin)
 	defer cancel()
-	release, err := w.await(startCtx, monitor)
-	if err != nil {
-		return fmt.Errorf("wait for a probe: %w", err)
-	}
-	defer release()
-	outcome, err := w.scan(ctx, monitor, args.At, args.Reason)
+	outcome, err := w.scan(ctx, startCtx, monitor, args.At, args.Reason)
 	if err != nil {
 		return err
 	}

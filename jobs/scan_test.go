@@ -115,7 +115,7 @@ func TestScan(t *testing.T) {
 		busy.worker.SetStartWithin(0)
 		event, err := scan(t, busy, args)
 		require.Equal(t, river.EventKindJobFailed, event)
-		require.ErrorContains(t, err, "wait for a probe: ")
+		require.ErrorContains(t, err, "no place for a probe was free in time")
 
 		closed := newProcessOn(t, p.Pool, p.config.Prober, jobs.Limits{Probes: 1, ProbesPerHost: 1})
 		closed.stopRecorder()

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -52,33 +53,53 @@ type scanner struct {
 // mayTake reports whether this worker takes rounds and scans: if it sees the network, and keeps up with what it has.
 func (s *scanner) mayTake() bool { return !s.sight.Blind() && !s.limiter.full(s.now()) }
 
-// await waits for a place to probe the monitor's host until ctx is done.
-func (s *scanner) await(ctx context.Context, monitor monitors.Monitor) (release func(), err error) {
+// errNotBegun is why a monitor is not scanned: its turn did not come in time.
+var errNotBegun = errors.New("no place for a probe was free in time")
+
+// scan waits for the monitor's turn until startCtx is done, probes it, and returns once the result is recorded. A probe that is
+// cancelled is recorded too, as inconclusive. Its place is free again once the recorder has the result. Errors: errNotBegun,
+// those of record.Recorder.
+func (s *scanner) scan(
+	ctx, startCtx context.Context, monitor monitors.Monitor, slot time.Time, reason string,
+) (uptime.Outcome, error) {
 	target, err := url.Parse(monitor.URL)
 	if err != nil {
-		return nil, fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
+		return "", fmt.Errorf("parse the URL of monitor %d: %w", monitor.ID, err)
 	}
-	return s.limiter.acquire(ctx, target.Host)
+	probeCtx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	release, err := s.limiter.acquire(startCtx, target.Host, candidate{monitor.ID, slot, giveUp})
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errNotBegun, err)
+	}
+	taken, outcome, err := s.probe(probeCtx, monitor, slot, reason, release)
+	if err != nil {
+		return "", err
+	}
+	return outcome, taken.Await()
 }
 
-// scan probes a monitor and returns once the result is recorded. A cancelled probe is recorded too, as inconclusive.
-func (s *scanner) scan(
-	ctx context.Context, monitor monitors.Monitor, slot time.Time, reason string,
-) (uptime.Outcome, error) {
+// probe makes the probe of a scan, and hands its result to the recorder. Then it releases its place.
+func (s *scanner) probe(
+	ctx context.Context, monitor monitors.Monitor, slot time.Time, reason string, release func(probe.Result),
+) (record.Taken, uptime.Outcome, error) {
+	result := probe.Result{Outcome: uptime.Inconclusive} // if it panics
+	defer func() { release(result) }()
 	ctx, span := s.tracer.Start(ctx, "probe", trace.WithSpanKind(trace.SpanKindClient))
 	s.metrics.inFlight.Inc()
-	result := s.prober.Probe(ctx, monitor.Target())
+	result = s.prober.Probe(ctx, monitor.Target())
 	s.metrics.inFlight.Dec()
+	if result.Outcome == uptime.Inconclusive && errors.Is(context.Cause(ctx), errGivenUp) {
+		result.Error = errGivenUp.Error()
+	}
 	result = s.sight.Scanned(monitor.Monitor, result)
 	scan := s.scanOf(monitor, slot, reason, result)
 	endProbe(span, scan)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
 	defer cancel()
-	if err := s.recorder.Record(ctx, scan, result.Certificate); err != nil {
-		return "", err
-	}
-	return result.Outcome, nil
+	taken, err := s.recorder.Take(ctx, scan, result.Certificate)
+	return taken, result.Outcome, err
 }
 
 // endProbe ends the span of a probe with what the log will say of it. Status Error is trouble of ours; that a target is

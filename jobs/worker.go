@@ -96,6 +96,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stopRecorder()
 	defer wait.Beside(ctx, w.scanner.announce)()
 	defer wait.Beside(ctx, w.sight.Run)()
+	defer wait.Beside(ctx, w.scanner.limiter.run)()
 	client, err := w.start(ctx)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func (a *attempt) starved(v verdict) verdict {
 	switch {
 	case v.outcome == uptime.RegexpTimeout:
 		bearable = a.target.Timeout / 2
-	case v.outcome != uptime.TooSlow && !strings.HasPrefix(string(v.outcome), "timeout_"):
+	case v.outcome != uptime.TooSlow && !v.outcome.TimedOut():
 		return v
 	}
 	if a.pulse.lag()-a.lag > bearable {

@@ -83,11 +83,24 @@ var (
 	ErrClosed = errors.New("the recorder is closed")
 )
 
-// Record hands over a scan, with the certificate that the target showed, and returns once its row is committed. ctx
-// bounds the wait for room only: a scan that was taken is waited for, lest its round scan it again elsewhere. After an
-// error the row is not there, or, when the recorder was closed meanwhile, may be. It is for the caller to account for
-// it then.
+// Record takes over a scan, as Take does, and returns once its row is committed.
 func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.Certificate) error {
+	taken, err := r.Take(ctx, scan, certificate)
+	if err != nil {
+		return err
+	}
+	return taken.Await()
+}
+
+// Taken is a scan that the recorder has taken over.
+type Taken struct {
+	result   *result
+	recorder *Recorder
+}
+
+// Take takes over a scan, with the certificate that the target showed, as soon as there is room, for which it waits until ctx
+// is done. A scan that was taken is written even if nobody awaits it. Errors: ErrNoRoom, ErrClosed.
+func (r *Recorder) Take(ctx context.Context, scan db.Scan, certificate *x509.Certificate) (Taken, error) {
 	one := &result{
 		scan: scan, certificate: certificate, probe: trace.SpanContextFromContext(ctx), done: make(chan error, 1),
 	}
@@ -96,18 +109,25 @@ func (r *Recorder) Record(ctx context.Context, scan db.Scan, certificate *x509.C
 	}
 	select {
 	case r.results <- one:
+		return Taken{one, r}, nil
 	case <-ctx.Done():
-		return ErrNoRoom
+		return Taken{}, ErrNoRoom
 	case <-r.closed:
-		return ErrClosed
+		return Taken{}, ErrClosed
 	}
+}
+
+// Await returns once the scan's row is committed. It is not for ctx to end that: a scan whose fate is not known would be
+// scanned again by its round elsewhere. After an error the row is not there, or, when the recorder was closed meanwhile, may
+// be. It is for the caller to account for it then.
+func (t Taken) Await() error {
 	select {
-	case err := <-one.done:
+	case err := <-t.result.done:
 		return err
-	case <-r.closed:
+	case <-t.recorder.closed:
 	}
 	select {
-	case err := <-one.done: // it was among the last
+	case err := <-t.result.done: // it was among the last
 		return err
 	default:
 		return ErrClosed

@@ -1,5 +1,7 @@
 package uptime
 
+import "strings"
+
 // Outcome is what a scan concluded: exactly one code word. The words are part of the product: they are stored in
 // monitor_log and answered by the API, so none is ever renamed.
 type Outcome string
@@ -87,6 +89,9 @@ func (o Outcome) Conclusive() bool {
 
 // Failed reports whether the outcome counts against the target.
 func (o Outcome) Failed() bool { return o.Conclusive() && !o.Good() }
+
+// TimedOut reports whether the scan ran into its deadline while it waited for its target.
+func (o Outcome) TimedOut() bool { return strings.HasPrefix(string(o), "timeout_") }
 
 // Tells reports whether the outcome may change where a monitor stands. Inconclusive scans never do.
 func (o Outcome) Tells() bool { return o != Inconclusive }
