@@ -11,7 +11,7 @@ import (
 // Faults of the network between us and Postgres.
 func networkFaults() []fault {
 	return []fault{
-		{"F18", "connections are cut at random bytes", true, setup{gaps: lostWithTheDatabase, late: lateAgain, mayLoop: true}, cutAtRandom},
+		{"F18", "connections are cut at random bytes", true, setup{gaps: lostWithTheDatabase, late: lateAgain}, cutAtRandom},
 		{"F19", "the network swallows everything", false, setup{gaps: lostWithTheDatabase, late: lateAgain}, swallow},
 		{"F20", "the database is slow to reach", true, setup{}, slowDown},
 		{"F27", "notifications are lost", true, setup{}, loseNotifications},

@@ -42,7 +42,6 @@ type setup struct {
 	gaps     []string      // the reasons that gaps may have; none: there may be no gap
 	late     time.Duration // how late a scan may be; 0: 6 s, and in the short run what a busy machine needs
 	sick     bool          // the target may be found failing
-	mayLoop  bool          // a slot whose first request came to nothing may be requested again
 	noLedger bool          // rows go, so that requests cannot be compared with them
 	clockMay bool          // database and workers have different clocks
 	tendMay  bool          // tend may find something
