@@ -28,13 +28,13 @@ WHERE NOT EXISTS (
     WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
 );
 
--- check: a monitor that the API acknowledged is lost, or nothing promises to scan it
+-- check: a monitor that the API acknowledged is lost, or nothing promises to scan it, or a deleted one stands somewhere
 SELECT 'monitor ' || a.monitor_id
 FROM chaos.acknowledged AS a
 LEFT JOIN monitors AS m ON m.id = a.monitor_id
 WHERE
     m.id IS NULL
-    OR NOT EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id)
+    OR (m.deleted_at IS NULL) <> EXISTS (SELECT 1 FROM monitor_states AS s WHERE s.monitor_id = m.id)
     OR (m.paused_at IS NULL AND m.deleted_at IS NULL) <> EXISTS (
         SELECT 1 FROM monitor_schedules AS s
         WHERE
