@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,20 +24,20 @@ import (
 func resourceFaults() []fault {
 	starved := setup{workers: 1, gaps: []string{"overloaded", "service_down"}, late: time.Minute, noClient: true}
 	return []fault{
-		{"F06", "a worker is short of memory", false, setup{monitors: 100}, floodMemory},
+		{"F06", "a worker is short of memory", false, setup{monitors: 300, config: asksForBody}, floodMemory},
 		{"F37", "slow targets fill the pool", false, setup{monitors: 60, workerEnv: []string{"RIVERWATCH_PROBES=40"}}, hangMost},
 		{"F38", "ten thousand targets are silent at once", false, setup{noClient: true, workerEnv: []string{
 			"RIVERWATCH_PROBES=10000", "RIVERWATCH_PROBES_PER_HOST=10000",
 		}, late: 13 * time.Second}, silenceAll},
 		{"F43", "files are used up", true, starved, useUpFiles},
 		{"F44", "local ports are used up", true, withNetwork(starved), useUpPorts},
-		{"F45", "the processor is somewhere else", false, withTimeout(starved, time.Second), starve},
+		{"F45", "the processor is somewhere else", false, withTimeout(starved, 500*time.Millisecond), starve},
 	}
 }
 
 // withTimeout gives monitors less time than they have by default.
 func withTimeout(s setup, timeout time.Duration) setup {
-	s.config = map[string]any{"timeout_ms": timeout.Milliseconds()}
+	s.config = func(int) map[string]any { return map[string]any{"timeout_ms": timeout.Milliseconds()} }
 	return s
 }
 
@@ -69,75 +71,138 @@ func useUpFiles(t *testing.T, w *world) {
 	w.workers = append(w.workers, w.startWorker(t))
 }
 
-// cgroup makes a control group of a controller, and gives what runs a program in it.
-func cgroup(t *testing.T, controller string, settings map[string]string) (prefix []string) {
+// limit is a setting of a control group, in both versions of these.
+type limit struct {
+	controller string
+	v1         map[string]string
+	v2         map[string]string
+}
+
+// memoryLimit bounds the memory of all in the group, the kernel's for them included.
+func memoryLimit(most int) limit {
+	return limit{
+		"memory",
+		map[string]string{"memory.limit_in_bytes": itoa(most)},
+		map[string]string{"memory.max": itoa(most), "memory.swap.max": "0"},
+	}
+}
+
+// processorLimit lets all in the group compute for so much of each second, and then stand still for the rest of it.
+func processorLimit(each time.Duration) limit {
+	quota := itoa(int(each.Microseconds()))
+	return limit{
+		"cpu",
+		map[string]string{"cpu.cfs_period_us": "1000000", "cpu.cfs_quota_us": quota},
+		map[string]string{"cpu.max": quota + " 1000000"},
+	}
+}
+
+// cgroup makes a control group with a limit, and gives what runs a program in it.
+func cgroup(t *testing.T, limit limit) (prefix []string) {
 	t.Helper()
-	dir := fmt.Sprintf("/sys/fs/cgroup/%s/riverwatch-chaos-%d", controller, time.Now().UnixNano())
+	const root = "/sys/fs/cgroup"
+	parent, settings := filepath.Join(root, limit.controller), limit.v1
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil { // version 2
+		parent, settings = root, limit.v2
+		_ = os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+"+limit.controller), 0o644)
+	}
+	dir := filepath.Join(parent, fmt.Sprintf("riverwatch-chaos-%d", time.Now().UnixNano()))
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Skipf("needs cgroups (v1) that it may make: %v", err)
+		t.Skipf("needs control groups that it may make: %v", err)
 	}
 	t.Cleanup(func() {
 		require.Eventually(t, func() bool { return os.Remove(dir) == nil }, 10*time.Second, 50*time.Millisecond)
 	})
 	for name, value := range settings {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(value), 0o644); err != nil {
-			t.Skipf("needs the cgroup setting %s: %v", name, err)
+			t.Skipf("needs a control group with %s: %v", name, err)
 		}
 	}
 	return []string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, dir}
 }
 
-// starve gives the worker so little of the processor that its deadlines pass while it waits for its turn.
+// starve gives the worker a tenth of the processor, in one go each second, so that its deadlines pass while it stands still.
 func starve(t *testing.T, w *world) {
 	t.Helper()
-	since := time.Now()
-	prefix := cgroup(t, "cpu", map[string]string{"cpu.cfs_period_us": "1000000", "cpu.cfs_quota_us": "20000"})
+	prefix := cgroup(t, processorLimit(100*time.Millisecond))
 	w.workers[0].terminate(t)
+	since := time.Now()
 	starved := start(t, w.program, w.env(), prefix, "worker")
 	w.workers = append(w.workers, starved)
+	name := starved.name(t)
 	time.Sleep(full(15*time.Second, time.Minute))
-	w.target.answers(answerAtOnce)
 	starved.kill(t) // it would take minutes to stop
 	w.gaps = append(w.gaps, lostWithWorkers...)
 	w.workers = append(w.workers, w.startWorker(t))
 	w.calm = time.Now()
-	t.Logf("%d scans of a starved worker", len(w.ask(t,
-		"SELECT outcome FROM monitor_log WHERE slot >= @since", map[string]any{"since": since})))
+	scans := w.ask(t, `SELECT outcome || ' ' || count(*) FROM monitor_log WHERE slot >= @since AND worker = @worker
+		GROUP BY outcome`, map[string]any{"since": since, "worker": name})
+	t.Logf("scans of a starved worker: %v", scans)
+	require.NotEmpty(t, scans, "it makes no scans, so that nothing was tried")
+	for _, scan := range scans { // no target is to blame
+		require.Regexp(t, "^(ok|inconclusive) ", scan)
+	}
+	w.requireInconclusive(t, since)
 }
 
-// floodMemory sends each monitor a megabyte, or a kilobyte that becomes a gigabyte.
+// asksForBody lets two monitors in three look at all of their bodies, and the third at the first of one without an end.
+func asksForBody(n int) map[string]any {
+	switch n % 3 {
+	case 0:
+		return map[string]any{"regexp": `well"}\s$`}
+	case 1:
+		return map[string]any{"json": []map[string]any{{"path": "$.all", "op": "equals", "value": "is well"}}}
+	}
+	return map[string]any{"regexp": `[{0]`}
+}
+
+// floodMemory sends each monitor a megabyte, of which the end takes its time, or one that becomes a gigabyte. The worker
+// has the memory that is promised: 300 MiB, and 64 MiB for the bodies that it keeps.
 func floodMemory(t *testing.T, w *world) {
 	t.Helper()
-	const limit = 256 << 20
-	prefix := cgroup(t, "memory", map[string]string{"memory.limit_in_bytes": itoa(limit)})
-	limited := w.startWorkerUnder(t, prefix, "GOMEMLIMIT=200MiB")
+	const limit = (300 + 64) << 20
+	limited := w.startWorkerUnder(t, cgroup(t, memoryLimit(limit)), "GOMEMLIMIT=300MiB")
 	w.workers[0].terminate(t)
 	w.workers[1].terminate(t)
 	w.workers = append(w.workers, limited)
-	w.target.answers(flood())
+	w.target.answers(flood(3 * time.Second))
+	from := time.Now()
 	time.Sleep(full(11*time.Second, time.Minute))
 	require.True(t, limited.alive(), "it was killed for its memory")
 	peak := limited.peakMemory(t)
 	require.Less(t, peak, limit)
-	t.Logf("at most %d MiB", peak>>20)
+	scans := w.ask(t, `SELECT outcome || ' ' || count(*) FROM monitor_log
+		WHERE worker = @worker AND slot > @from AND body_bytes > 1000000 GROUP BY outcome`,
+		map[string]any{"from": from, "worker": limited.name(t)})
+	require.NotEmpty(t, scans, "no large body was read")
+	t.Logf("at most %d MiB; large bodies: %v", peak>>20, scans)
 	w.target.answers(answerAtOnce)
 }
 
-func flood() answer {
-	plain := bytes.Repeat([]byte("all is well and much of it\n"), 1<<20/27)
+// flood sends two monitors in three a megabyte, the end of it after a while, and the third a megabyte that becomes a
+// gigabyte.
+func flood(after time.Duration) answer {
 	var bomb bytes.Buffer
-	packer := gzip.NewWriter(&bomb)
-	for range 64 {
-		_, _ = packer.Write(make([]byte, 1<<20))
+	packer, _ := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)
+	zeros := bytes.Repeat([]byte("0"), 1<<20)
+	for range 1024 {
+		_, _ = packer.Write(zeros)
 	}
 	_ = packer.Close()
+	large := append(append([]byte(`{"much": "`), bytes.Repeat([]byte("x"), 1<<20-100)...), `", `...)
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		body := plain
-		if len(r.URL.Path)%2 == 0 {
+		if n, err := strconv.Atoi(path.Base(r.URL.Path)); err == nil && n%3 == 2 {
 			w.Header().Set("Content-Encoding", "gzip")
-			body = bomb.Bytes()
+			_, _ = w.Write(bomb.Bytes()) // whoever has read enough hangs up
+			return true
 		}
-		_, _ = w.Write(body) // whoever has read enough hangs up
+		_, _ = w.Write(large)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-time.After(after):
+		case <-r.Context().Done():
+		}
+		_, _ = w.Write([]byte(wellBody[1:]))
 		return true
 	}
 }

@@ -37,12 +37,12 @@ type setup struct {
 	noClient   bool // nobody creates monitors meanwhile
 	workerEnv  []string
 	prepare    func(t *testing.T, w *world) // what must be there first
-	config     map[string]any               // of the monitors, besides what all have
+	chunks     time.Duration                // of the log; 0: as long as the program has them
+	config     func(n int) map[string]any   // of a monitor, besides what all have
 
 	gaps     []string      // the reasons that gaps may have; none: there may be no gap
 	late     time.Duration // how late a scan may be; 0: 6 s, and in the short run what a busy machine needs
 	sick     bool          // the target may be found failing
-	noLedger bool          // rows go, so that requests cannot be compared with them
 	clockMay bool          // database and workers have different clocks
 	tendMay  bool          // tend may find something
 }
@@ -100,6 +100,9 @@ func newWorld(t *testing.T, s setup, random *rand.Rand) *world {
 	}
 	w.target = newTargetAt(t, w.host)
 	w.openDatabase(t)
+	if s.chunks > 0 { // before there is a row: a chunk keeps its length
+		w.exec(t, "SELECT set_chunk_time_interval('monitor_log', make_interval(secs => $1))", s.chunks.Seconds())
+	}
 	w.api = w.startAPI(t)
 	for range w.setup.workers {
 		w.workers = append(w.workers, w.startWorker(t))
@@ -173,7 +176,9 @@ func (w *world) createMonitors(t *testing.T) {
 	var configs []map[string]any
 	for n := range w.setup.monitors {
 		config := w.monitorConfig(fmt.Sprintf("/first/%d", n))
-		maps.Copy(config, w.config)
+		if w.config != nil {
+			maps.Copy(config, w.config(n))
+		}
 		configs = append(configs, config)
 	}
 	var answer struct{ Data []struct{ ID int64 } }
