@@ -89,9 +89,7 @@ func (w *world) check(t *testing.T) {
 	for _, violation := range w.violations(t) {
 		t.Error(violation)
 	}
-	if !w.noLedger {
-		w.checkLedger(t)
-	}
+	w.checkLedger(t)
 	for _, p := range w.processes() {
 		if strings.Contains(p.stderr.String(), "panic") {
 			t.Errorf("%s panicked", p.role)

@@ -8,5 +8,4 @@ var (
 	faultFlag = flag.String("chaos.fault", "", "run only these faults, such as F18 or F12,F18")
 	rounds    = flag.Int("chaos.rounds", 1, "how often to run each fault, each time with another seed")
 	program   = flag.String("chaos.program", "", "a riverwatch program to break, instead of building one")
-	oldOne    = flag.String("chaos.old", "", "an older riverwatch program, for the rolling deploy")
 )

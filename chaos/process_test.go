@@ -5,6 +5,7 @@ package chaos_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,7 +33,7 @@ var riverwatch = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return build(filepath.Join(dir, "riverwatch"))
+	return build("..", filepath.Join(dir, "riverwatch"))
 })
 
 // newer gives the program of the next release, which has migrations more: those of testdata.
@@ -69,13 +70,46 @@ var newer = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return "", err
 	}
-	return build(filepath.Join(dir, "newer"), "-overlay", overlay)
+	return build("..", filepath.Join(dir, "newer"), "-overlay", overlay)
 })
 
-func build(path string, flags ...string) (string, error) {
+// older gives the oldest program that works on the present schema, with the commit that it is built from: until the first
+// release the baseline is rewritten, and a program refuses a database that was made from another one. Right after a
+// change of the schema it is the present program.
+var older = sync.OnceValues(func() (program [2]string, err error) {
+	dir, err := buildDir()
+	if err != nil {
+		return program, err
+	}
+	commit, err := gitSays("log", "-1", "--format=%H", "--", "db/schema")
+	if err != nil {
+		return program, err
+	}
+	if changed, err := gitSays("status", "--porcelain", "--", "db/schema"); err != nil || changed != "" {
+		return program, errors.Join(err, errors.New("no commit has the schema of the working tree"))
+	}
+	source := filepath.Join(dir, "older-source")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		return program, err
+	}
+	unpack := exec.Command("sh", "-c", `git -C .. archive "$0" | tar -x -C "$1"`, commit, source)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		return program, fmt.Errorf("unpack %s: %w: %s", commit, err, out)
+	}
+	path, err := build(source, filepath.Join(dir, "older"))
+	return [2]string{path, commit}, err
+})
+
+func gitSays(args ...string) (string, error) {
+	out, err := exec.Command("git", append([]string{"-C", ".."}, args...)...).Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// build builds the program from the source in a folder.
+func build(source, path string, flags ...string) (string, error) {
 	args := slices.Concat([]string{"build", "-trimpath", "-buildvcs=false", "-o", path}, flags, []string{"./cmd/riverwatch"})
 	build := exec.Command("go", args...)
-	build.Dir, build.Stderr = "..", os.Stderr
+	build.Dir, build.Stderr = source, os.Stderr
 	build.Env = append(build.Environ(), "CGO_ENABLED=0")
 	return path, build.Run()
 }
