@@ -21,7 +21,8 @@ const connectTimeout = 2 * time.Second // an API caller is told within 3 s that 
 
 // Open makes a pool of at most maxConns connections, without connecting yet. Its sessions give up on a lock after 2 s
 // and on a statement after 30 s, and do not keep a transaction open that their process has forgotten: a database in
-// trouble answers with an error, not with silence.
+// trouble answers with an error, not with silence. The server ends the session of a process whose host is gone within 30 s,
+// instead of two hours.
 func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -33,6 +34,10 @@ func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) 
 	setDefault(config.ConnConfig.RuntimeParams, "lock_timeout", "2s")
 	setDefault(config.ConnConfig.RuntimeParams, "statement_timeout", "30s")
 	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "60s")
+	setDefault(config.ConnConfig.RuntimeParams, "tcp_user_timeout", "20s")
+	setDefault(config.ConnConfig.RuntimeParams, "tcp_keepalives_idle", "10")
+	setDefault(config.ConnConfig.RuntimeParams, "tcp_keepalives_interval", "5")
+	setDefault(config.ConnConfig.RuntimeParams, "tcp_keepalives_count", "3")
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}

@@ -20,6 +20,7 @@ func TestOpen(t *testing.T) {
 		for setting, want := range map[string]string{
 			"lock_timeout": "2s", "statement_timeout": "30s", "idle_in_transaction_session_timeout": "1min",
 			"TimeZone": "UTC", "application_name": "riverwatch",
+			"tcp_user_timeout": "20000", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 		} {
 			var got string
 			require.NoError(t, pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&got))
