@@ -27,7 +27,7 @@ func TestProbeOfHostileServers(t *testing.T) {
 			}
 			require.NotNil(t, start, "no server %s", row["server"])
 
-			timeout := 10 * time.Second
+			timeout := 10 * time.Second // none of them needs a second, but on a busy machine
 			if strings.HasPrefix(row["expect"], "timeout_") {
 				timeout = time.Second
 			}
@@ -35,6 +35,7 @@ func TestProbeOfHostileServers(t *testing.T) {
 
 			require.Equal(t, row["expect"], string(result.Outcome), result.Error)
 			require.Equal(t, row["status"], statusText(result.HTTPStatus))
+			// 0.3 s are promised, and a second is what this machine may be late by when all tests run.
 			require.Less(t, result.Total, timeout+time.Second)
 			require.Equal(t, result.Outcome.Good(), result.Error == "")
 			require.Equal(t, probe.CleanText(result.Error), result.Error)
