@@ -4,6 +4,7 @@ package chaos_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +17,19 @@ import (
 // Each rule of checks.sql is broken in turn, and is found to be.
 func TestChecksFindWhatIsBroken(t *testing.T) {
 	t.Parallel()
-	breakings := []struct{ rule, sql string }{
+	type breaking struct{ rule, sql string }
+	breakings := []breaking{
 		{"a slot has two jobs", `INSERT INTO river_job (kind, queue, state, max_attempts, args)
-			SELECT 'round', 'x', 'available', 1, args FROM river_job WHERE kind = 'round' LIMIT 1`},
+			SELECT 'round', 'x', 'available', 1, args || jsonb_build_object('part', 0, 'slot', (args ->> 'slot')::timestamptz)
+			FROM river_job WHERE kind = 'round' LIMIT 1`},
+		{"a slot of a monitor has a row and a gap", `INSERT INTO scan_gaps
+			SELECT 10, 0, monitor_id, slot, slot, 'worker_lost', now() FROM monitor_log`},
+		{"a slot has two gaps", `INSERT INTO scan_gaps VALUES
+			(10, 1, NULL, '2026-06-01 12:00', '2026-06-01 12:10', 'service_down', now()),
+			(10, 1, NULL, '2026-06-01 12:10', '2026-06-01 12:20', 'service_down', now())`},
+		{"a slot has two gaps", `INSERT INTO scan_gaps
+			SELECT seconds, 0, 1, '2026-06-01 12:00', '2026-06-01 12:00', 'overloaded', now()
+			FROM unnest(ARRAY[10, 20]) AS seconds`},
 		{"a promised slot has neither", `UPDATE monitor_schedules SET from_at = from_at - INTERVAL '1 minute'`},
 		{"a monitor that the API acknowledged", `DELETE FROM monitor_schedules WHERE monitor_id = 3`},
 		{"an active monitor has no live round", `UPDATE river_job SET state = 'discarded', finalized_at = now()`},
@@ -33,7 +44,9 @@ func TestChecksFindWhatIsBroken(t *testing.T) {
 			VALUES ('tend', 'x', 'available', 1, '{}', '{"output": {"rounds_revived": 1}}')`},
 		{"a round was given up", `UPDATE river_job SET state = 'discarded', finalized_at = now()`},
 	}
-	require.Len(t, breakings, len(checks()))
+	for _, c := range checks() {
+		require.True(t, slices.ContainsFunc(breakings, func(b breaking) bool { return strings.HasPrefix(c.rule, b.rule) }), c.rule)
+	}
 	for _, breaking := range breakings {
 		t.Run(breaking.rule, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +60,10 @@ func TestChecksFindWhatIsBroken(t *testing.T) {
 			w.seen[seenRow{slot, 1, "ok"}] = 1
 			w.exec(t, "UPDATE monitor_states SET status = 'up', judged_slot = $1 WHERE monitor_id = 1", slot)
 			w.writeDown(t)
+			harmless := `INSERT INTO scan_gaps SELECT 10, phase, id, at, at, 'worker_lost', now()
+				FROM (VALUES (1, NULL::bigint, $1::timestamptz), (2, NULL, $1), (1, 2, $1), (1, 1, $1 + INTERVAL '10 s')) AS gap (phase, id, at)`
+			w.gaps = []string{"worker_lost"}
+			w.exec(t, harmless, slot)
 			require.Empty(t, w.violations(t))
 			w.exec(t, breaking.sql)
 			require.Contains(t, strings.Join(w.violations(t), "\n"), breaking.rule)

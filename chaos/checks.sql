@@ -11,14 +11,32 @@
 --   @sick_may                   whether the target may have been found failing
 --   @clock_may                  whether database and workers had different clocks
 
--- check: a slot has two jobs
-SELECT j.args || ' has ' || count(*) || ' jobs'
+-- check: a slot has two jobs, however each of them writes it (River's own rule compares the text)
+SELECT concat_ws(' ', j.interval_seconds, j.phase_ms, j.slot, j.part) || ' has ' || count(*) || ' jobs'
 FROM (
-    SELECT concat_ws(' ', args ->> 'interval', args ->> 'phase_ms', args ->> 'slot', args ->> 'part') AS args
+    SELECT
+        (args ->> 'interval')::integer AS interval_seconds, (args ->> 'phase_ms')::integer AS phase_ms,
+        (args ->> 'slot')::timestamptz AS slot, coalesce((args ->> 'part')::bigint, 0) AS part
     FROM river_job WHERE kind = 'round'
 ) AS j
-GROUP BY j.args
+GROUP BY j.interval_seconds, j.phase_ms, j.slot, j.part
 HAVING count(*) > 1;
+
+-- check: a slot of a monitor has a row and a gap of that monitor (a gap of a whole phase is of those without a row)
+SELECT 'monitor ' || l.monitor_id || ' at ' || l.slot || ': ' || l.outcome || ' and ' || g.reason
+FROM scan_gaps AS g
+JOIN monitor_log AS l ON l.slot = g.from_slot AND l.monitor_id = g.monitor_id;
+
+-- check: a slot has two gaps of a monitor, by whichever schedule, or two of a whole phase
+SELECT concat_ws(' ', g.interval_seconds, g.phase_ms, 'monitor ' || g.monitor_id, g.reason, 'from', g.from_slot, 'and before until', g.before)
+FROM (
+    SELECT *, max(to_slot) OVER (
+        PARTITION BY monitor_id, CASE WHEN monitor_id IS NULL THEN ARRAY[interval_seconds, phase_ms] END
+        ORDER BY from_slot, to_slot ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS before
+    FROM scan_gaps
+) AS g
+WHERE g.from_slot <= g.before;
 
 -- check: a promised slot has neither a row nor a gap, and no round that is still at work on it
 SELECT 'monitor ' || u.monitor_id || ' at ' || u.slot

@@ -8,7 +8,7 @@ var MigrateUpBy = migrateUp
 
 // What is sent to the database, to be explained by it.
 const (
-	ListNotPlainlyUpSQL           = listNotPlainlyUp
+	LookBesideScansSQL            = lookBesideScans
 	CountRoundMonitorsSQL         = countRoundMonitors
 	ListRoundMonitorsSQL          = listRoundMonitors
 	ListUnscannedRoundMonitorsSQL = listUnscannedRoundMonitors

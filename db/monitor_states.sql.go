@@ -62,34 +62,6 @@ func (q *Queries) GetMonitorStateForUpdate(ctx context.Context, monitorID int64)
 	return i, err
 }
 
-const listNotPlainlyUp = `-- name: ListNotPlainlyUp :many
-SELECT monitor_id FROM monitor_states
-WHERE monitor_id = ANY($1::bigint[]) AND (status <> 'up' OR failures > 0)
-`
-
-// ListNotPlainlyUp gives those of monitor_ids whose state a good scan may change. A monitor that is up and stays up
-// costs nothing here. It is a query of its own because the planner takes a union with other ids for a large part of the
-// table, and reads all of it.
-func (q *Queries) ListNotPlainlyUp(ctx context.Context, monitorIds []int64) ([]int64, error) {
-	rows, err := q.db.Query(ctx, listNotPlainlyUp, monitorIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []int64{}
-	for rows.Next() {
-		var monitor_id int64
-		if err := rows.Scan(&monitor_id); err != nil {
-			return nil, err
-		}
-		items = append(items, monitor_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const lockStatesToJudge = `-- name: LockStatesToJudge :many
 SELECT monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at
 FROM monitor_states
@@ -156,6 +128,40 @@ func (q *Queries) LockStatesToJudge(ctx context.Context, monitorIds []int64) ([]
 		return nil, err
 	}
 	return items, nil
+}
+
+const lookBesideScans = `-- name: LookBesideScans :one
+SELECT
+    ARRAY(
+        SELECT monitor_id FROM monitor_states
+        WHERE monitor_id = ANY($1::bigint[]) AND (status <> 'up' OR failures > 0)
+    )::bigint[] AS not_plainly_up,
+    EXISTS (
+        SELECT FROM scan_gaps
+        WHERE monitor_id IS NOT NULL AND from_slot >= $2::timestamptz AND from_slot <= $3::timestamptz
+    ) AS gaps
+`
+
+type LookBesideScansParams struct {
+	MonitorIDs []int64
+	Oldest     time.Time
+	Newest     time.Time
+}
+
+type LookBesideScansRow struct {
+	NotPlainlyUp []int64
+	Gaps         bool
+}
+
+// LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
+// and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
+// apart from LockStatesToJudge because the planner takes a union with other ids for a large part of the table, and reads
+// all of it.
+func (q *Queries) LookBesideScans(ctx context.Context, arg LookBesideScansParams) (LookBesideScansRow, error) {
+	row := q.db.QueryRow(ctx, lookBesideScans, arg.MonitorIDs, arg.Oldest, arg.Newest)
+	var i LookBesideScansRow
+	err := row.Scan(&i.NotPlainlyUp, &i.Gaps)
+	return i, err
 }
 
 const putMonitorStates = `-- name: PutMonitorStates :exec

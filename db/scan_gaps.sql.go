@@ -81,33 +81,47 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (Declare
 }
 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec
-INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
-SELECT
-    $1::integer, $2::integer, m.id, $3::timestamptz, $3::timestamptz, $4::text,
-    $5::timestamptz
-FROM unnest($6::bigint[]) AS m (id)
-WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = m.id)
-ON CONFLICT DO NOTHING
+SELECT declare_monitor_gaps(
+    $1::integer, $2::integer, $3::timestamptz, $4::bigint[], $5::text,
+    $6::timestamptz
+)
 `
 
 type DeclareMonitorGapsParams struct {
 	IntervalSeconds int
 	PhaseMS         int
 	Slot            time.Time
+	MonitorIDs      []int64
 	Reason          string
 	At              time.Time
-	MonitorIDs      []int64
 }
 
-// DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
+// DeclareMonitorGaps declares one slot of those of these monitors that have no row for it. It waits for who is writing one.
 func (q *Queries) DeclareMonitorGaps(ctx context.Context, arg DeclareMonitorGapsParams) error {
 	_, err := q.db.Exec(ctx, declareMonitorGaps,
 		arg.IntervalSeconds,
 		arg.PhaseMS,
 		arg.Slot,
+		arg.MonitorIDs,
 		arg.Reason,
 		arg.At,
-		arg.MonitorIDs,
 	)
+	return err
+}
+
+const dropMonitorGaps = `-- name: DropMonitorGaps :exec
+DELETE FROM scan_gaps AS g
+USING (SELECT unnest($1::timestamptz[]) AS slot, unnest($2::bigint[]) AS monitor_id) AS scanned
+WHERE g.from_slot = scanned.slot AND g.monitor_id = scanned.monitor_id
+`
+
+type DropMonitorGapsParams struct {
+	Slots      []time.Time
+	MonitorIDs []int64
+}
+
+// DropMonitorGaps takes the gaps of single monitors away at slots for which there are rows now.
+func (q *Queries) DropMonitorGaps(ctx context.Context, arg DropMonitorGapsParams) error {
+	_, err := q.db.Exec(ctx, dropMonitorGaps, arg.Slots, arg.MonitorIDs)
 	return err
 }

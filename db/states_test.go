@@ -34,21 +34,22 @@ func TestNotPlainlyUp(t *testing.T) {
 		}
 	}
 
-	got, err := db.New(pool).ListNotPlainlyUp(t.Context(), ids)
+	got, err := db.New(pool).LookBesideScans(t.Context(), db.LookBesideScansParams{MonitorIDs: ids, Oldest: at, Newest: at})
 	require.NoError(t, err)
-	require.ElementsMatch(t, changed, got)
+	require.ElementsMatch(t, changed, got.NotPlainlyUp)
 
 	indexed := dbtest.One[string](t, pool, `
 		SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = 'monitor_states_not_plainly_up'::regclass`)
 	require.ElementsMatch(t, changed, dbtest.Column[int64](t, pool, "SELECT monitor_id FROM monitor_states WHERE "+indexed))
 
-	// And Postgres sees that the index serves the query.
+	// And Postgres sees which indexes serve the query.
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer tx.Rollback(t.Context()) //nolint:errcheck // nothing is written
 	dbtest.Exec(t, tx, "SET LOCAL enable_seqscan = off")
-	plan := explain(t, tx, db.ListNotPlainlyUpSQL, slices.Clone(ids))
+	plan := explain(t, tx, db.LookBesideScansSQL, slices.Clone(ids), at, at)
 	require.Contains(t, plan, "monitor_states_not_plainly_up")
+	require.Contains(t, plan, "scan_gaps_monitor")
 }
 
 // A round asks for its monitors by one index, though it asks a function for them.

@@ -15,23 +15,49 @@ import (
 	"riverwatch/uptime"
 )
 
-// judge applies the rules of status to scans that were just inserted, and writes what follows from them. Monitors that
-// are up and stay up are not even read.
-func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan) ([]Transition, error) {
-	var told []int64
+// settle writes what follows from scans that were just inserted: it takes the gaps away that were declared of them meanwhile,
+// and applies the rules of status. Monitors that are up and stay up are not even read.
+func (r *Recorder) settle(ctx context.Context, tx pgx.Tx, scans []db.Scan) ([]Transition, error) {
+	if len(scans) == 0 {
+		return nil, nil
+	}
+	queries := db.New(tx)
+	told := []int64{}
 	for _, scan := range scans {
 		if scan.Outcome.Tells() {
 			told = append(told, scan.MonitorID)
 		}
 	}
-	if len(told) == 0 {
-		return nil, nil
-	}
-	queries := db.New(tx)
-	unwell, err := queries.ListNotPlainlyUp(ctx, told)
+	beside, err := queries.LookBesideScans(ctx, db.LookBesideScansParams{
+		MonitorIDs: told, Oldest: scans[0].Slot, Newest: scans[len(scans)-1].Slot,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list states: %w", err)
+		return nil, fmt.Errorf("look at states and gaps: %w", err)
 	}
+	if beside.Gaps {
+		if err := dropGaps(ctx, queries, scans); err != nil {
+			return nil, err
+		}
+	}
+	return r.judge(ctx, tx, scans, beside.NotPlainlyUp)
+}
+
+// dropGaps takes the gaps of single monitors away that have a row now: another attempt at a round had given up on a scan that
+// was still at work, or waited for the database.
+func dropGaps(ctx context.Context, queries *db.Queries, scans []db.Scan) error {
+	var drop db.DropMonitorGapsParams
+	for _, scan := range scans {
+		drop.Slots, drop.MonitorIDs = append(drop.Slots, scan.Slot), append(drop.MonitorIDs, scan.MonitorID)
+	}
+	if err := queries.DropMonitorGaps(ctx, drop); err != nil {
+		return fmt.Errorf("drop the gaps of what is in the log: %w", err)
+	}
+	return nil
+}
+
+// judge applies the rules of status to scans, with unwell the monitors among theirs of which a good scan may change the state,
+// and writes what follows from them.
+func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan, unwell []int64) ([]Transition, error) {
 	for _, scan := range scans {
 		if scan.Outcome.Tells() && !scan.Outcome.Confirms() {
 			unwell = append(unwell, scan.MonitorID)
@@ -40,7 +66,7 @@ func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan) ([]Tra
 	if len(unwell) == 0 {
 		return nil, nil
 	}
-	rows, err := queries.LockStatesToJudge(ctx, unwell)
+	rows, err := db.New(tx).LockStatesToJudge(ctx, unwell)
 	if err != nil {
 		return nil, fmt.Errorf("lock states: %w", err)
 	}

@@ -256,7 +256,7 @@ func copyScans(ctx context.Context, queries *db.Queries, scans []db.Scan) ([]db.
 	return scans, err
 }
 
-// insertNewScans inserts the scans that are not there yet, and returns these.
+// insertNewScans inserts the scans that are not there yet, and returns these, in their order.
 func insertNewScans(ctx context.Context, queries *db.Queries, scans []db.Scan) ([]db.Scan, error) {
 	params := make([]db.InsertScansParams, len(scans))
 	for i, scan := range scans {
@@ -295,7 +295,7 @@ func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc
 		if err != nil {
 			return fmt.Errorf("insert scans: %w", err)
 		}
-		if transitions, err = r.judge(ctx, tx, inserted); err != nil {
+		if transitions, err = r.settle(ctx, tx, inserted); err != nil {
 			return err
 		}
 		return insertCertificates(ctx, db.New(tx), unseen, r.Now())

@@ -32,12 +32,20 @@ SELECT * FROM monitor_states
 WHERE monitor_id = @monitor_id
 FOR UPDATE;
 
--- ListNotPlainlyUp gives those of monitor_ids whose state a good scan may change. A monitor that is up and stays up
--- costs nothing here. It is a query of its own because the planner takes a union with other ids for a large part of the
--- table, and reads all of it.
--- name: ListNotPlainlyUp :many
-SELECT monitor_id FROM monitor_states
-WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND (status <> 'up' OR failures > 0);
+-- LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
+-- and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
+-- apart from LockStatesToJudge because the planner takes a union with other ids for a large part of the table, and reads
+-- all of it.
+-- name: LookBesideScans :one
+SELECT
+    ARRAY(
+        SELECT monitor_id FROM monitor_states
+        WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND (status <> 'up' OR failures > 0)
+    )::bigint[] AS not_plainly_up,
+    EXISTS (
+        SELECT FROM scan_gaps
+        WHERE monitor_id IS NOT NULL AND from_slot >= @oldest::timestamptz AND from_slot <= @newest::timestamptz
+    ) AS gaps;
 
 -- LockStatesToJudge locks what a batch of scans may change.
 -- name: LockStatesToJudge :many

@@ -39,12 +39,15 @@ WHERE
 ON CONFLICT DO NOTHING
 RETURNING from_slot, to_slot;
 
--- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it.
+-- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it. It waits for who is writing one.
 -- name: DeclareMonitorGaps :exec
-INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
-SELECT
-    @interval_seconds::integer, @phase_ms::integer, m.id, @slot::timestamptz, @slot::timestamptz, @reason::text,
+SELECT declare_monitor_gaps(
+    @interval_seconds::integer, @phase_ms::integer, @slot::timestamptz, @monitor_ids::bigint[], @reason::text,
     @at::timestamptz
-FROM unnest(@monitor_ids::bigint[]) AS m (id)
-WHERE NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = m.id)
-ON CONFLICT DO NOTHING;
+);
+
+-- DropMonitorGaps takes the gaps of single monitors away at slots for which there are rows now.
+-- name: DropMonitorGaps :exec
+DELETE FROM scan_gaps AS g
+USING (SELECT unnest(@slots::timestamptz[]) AS slot, unnest(@monitor_ids::bigint[]) AS monitor_id) AS scanned
+WHERE g.from_slot = scanned.slot AND g.monitor_id = scanned.monitor_id;

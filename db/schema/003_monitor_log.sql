@@ -43,7 +43,7 @@ CREATE TABLE scan_gaps (
     to_slot timestamptz NOT NULL,
     reason text NOT NULL,
     declared_at timestamptz NOT NULL,
-    CHECK (from_slot <= to_slot),
+    CHECK (from_slot <= to_slot AND (monitor_id IS NULL OR from_slot = to_slot)),
     UNIQUE NULLS NOT DISTINCT (from_slot, interval_seconds, phase_ms, to_slot, monitor_id)
 );
 
@@ -52,6 +52,9 @@ COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval a
 COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, no worker had time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
 CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase_ms, to_slot);
+
+-- Whoever writes a row takes the gap of its monitor at its slot away. Such a gap is always of one slot.
+CREATE INDEX scan_gaps_monitor ON scan_gaps (from_slot, monitor_id) WHERE monitor_id IS NOT NULL;
 
 ---- create above / drop below ----
 

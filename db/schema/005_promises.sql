@@ -121,6 +121,38 @@ AS $$
     WHERE m.monitor_id = id AND m.reason <> 'round' AND m.slot >= since AND m.slot < until
 $$;
 
+-- declare_monitor_gaps declares one slot of those of some monitors that have no row for it. A row of theirs that is being
+-- written is waited for: the key of the log is taken for a moment, as if by a row of our own. Whoever writes a row after that
+-- waits for us, and finds the gap. So there is a row or a gap, and never both.
+CREATE FUNCTION declare_monitor_gaps(
+    interval_seconds integer, phase_ms integer, slot timestamptz, ids bigint[], reason text, at timestamptz
+) RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_custom_plan -- one for every slot would lock all chunks of the log
+AS $$
+#variable_conflict use_variable
+DECLARE
+    missed bigint[];
+BEGIN
+    WITH taken AS (
+        INSERT INTO monitor_log AS l (slot, monitor_id, late_ms, total_us, monitor_version, outcome, reason, worker)
+        SELECT slot, id, 0, 0, 0, 'inconclusive', 'round', ''
+        FROM unnest(ids) AS id
+        ORDER BY id -- as the recorder does, lest two transactions deadlock
+        ON CONFLICT DO NOTHING
+        RETURNING l.monitor_id
+    )
+    SELECT array_agg(taken.monitor_id) INTO missed FROM taken;
+
+    DELETE FROM monitor_log AS l WHERE l.slot = slot AND l.monitor_id = ANY(missed);
+
+    INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
+    SELECT interval_seconds, phase_ms, id, slot, slot, reason, at
+    FROM unnest(missed) AS id
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
 CREATE TABLE tend_progress (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     checked_until timestamptz NOT NULL
@@ -131,6 +163,7 @@ COMMENT ON TABLE tend_progress IS 'How far tend has compared promises with what 
 ---- create above / drop below ----
 
 DROP TABLE tend_progress;
+DROP FUNCTION declare_monitor_gaps(integer, integer, timestamptz, bigint[], text, timestamptz);
 DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION live_rounds();
