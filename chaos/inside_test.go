@@ -99,7 +99,7 @@ func (w *world) startInside(t *testing.T, name string, now func() time.Time, f p
 	pool := dbtest.Open(t, w.direct.Config().ConnString())
 	worker, err := jobs.NewWorker(jobs.Config{
 		Pool: pool, Name: name, Prober: prober{w.target, f}, Now: now, SoftStop: 10 * time.Second,
-		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000, Retries: 100},
 		Logger: discard, Quiet: discard, Registry: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)

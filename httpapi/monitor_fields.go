@@ -24,7 +24,7 @@ type MonitorFields struct {
 	MaxRedirects         Optional[int]      `json:"max_redirects,omitzero" minimum:"0" maximum:"10" doc:"How many redirects to follow. 0 judges a redirect itself. A scan makes at most 8 connections, whatever is said here. Default: 10." example:"0"`
 	FailureThreshold     Optional[int]      `json:"failure_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many failed scans in a row make it down. Default: 3." example:"2"`
 	SuccessThreshold     Optional[int]      `json:"success_threshold,omitzero" minimum:"1" maximum:"100" doc:"How many good scans in a row bring it back up. Default: 2." example:"1"`
-	RetryIntervalSeconds Optional[int]      `json:"retry_interval_seconds,omitzero" minimum:"5" maximum:"86400" doc:"Seconds until a second look after a failed scan, where that comes before the next scan. Default: 20." example:"10"`
+	RetryIntervalSeconds Optional[int]      `json:"retry_interval_seconds,omitzero" minimum:"5" maximum:"86400" doc:"Seconds until a second look at a monitor that has begun to fail, or to answer again, where that comes before the next scan. Default: 20." example:"10"`
 	Tags                 Optional[[]string] `json:"tags,omitzero" maxItems:"20" uniqueItems:"true" doc:"Words to find it by, each of 1 to 50 characters. Default: none." example:"[\"shop\", \"prod\"]"`
 	Enabled              Optional[bool]     `json:"enabled,omitzero" doc:"Whether it is scanned; false pauses it. Default: true." example:"false"`
 

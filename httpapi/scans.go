@@ -27,7 +27,7 @@ const (
 // scanBody is a scan as the API shows it. What was not measured is null.
 type scanBody struct {
 	Slot          time.Time      `json:"slot" doc:"When it was due." example:"2026-11-24T10:00:00Z"`
-	Reason        string         `json:"reason" enum:"round,retry,asked" doc:"round: due at its slot. retry: a second look after a failure. asked: somebody asked, or the monitor was new." example:"round"`
+	Reason        string         `json:"reason" enum:"round,retry,asked" doc:"round: due at its slot. retry: a second look at one that had begun to fail, or to answer again. asked: somebody asked, or the monitor was new." example:"round"`
 	Outcome       uptime.Outcome `json:"outcome" doc:"What it concluded, as a word that never changes: ok, status_mismatch, timeout_connect…" example:"ok"`
 	Good          bool           `json:"good" doc:"Whether the target did all that is expected of it." example:"true"`
 	HTTPStatus    *int           `json:"http_status" doc:"The status of the last answer." example:"200"`

@@ -32,7 +32,7 @@ const (
 
 // newClient makes River's client of a worker, of which config says what differs between workers.
 func newClient(
-	pool *pgxpool.Pool, workers *river.Workers, mayTake func() bool, config *river.Config,
+	pool *pgxpool.Pool, workers *river.Workers, mayTake func(queueName string) bool, config *river.Config,
 ) (queue.Queue, error) {
 	config.Workers = workers
 	config.Hooks = queue.Hooks()
@@ -60,7 +60,7 @@ func newClient(
 	return client, nil
 }
 
-// gatedDriver is River's driver, except that a worker is handed no rounds and no scans unless it may take them: they stay for
+// gatedDriver is River's driver, except that a worker is handed no jobs of a queue unless it may take them: they stay for
 // others. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
 // River's own ways are to pause a queue, for all workers, or to remove it, which waits until its last job has ended.
 //
@@ -69,7 +69,7 @@ func newClient(
 type gatedDriver struct {
 	*riverpgxv5.Driver
 
-	mayTake func() bool
+	mayTake func(queueName string) bool
 }
 
 // GetExecutor implements riverdriver.Driver.
@@ -80,14 +80,14 @@ func (d gatedDriver) GetExecutor() riverdriver.Executor {
 type gatedExecutor struct {
 	riverdriver.Executor
 
-	mayTake func() bool
+	mayTake func(queueName string) bool
 }
 
 // JobGetAvailable implements riverdriver.Executor.
 func (e gatedExecutor) JobGetAvailable(
 	ctx context.Context, params *riverdriver.JobGetAvailableParams,
 ) (*riverdriver.JobGetAvailableResult, error) {
-	if params.Queue != queue.Upkeep && !e.mayTake() {
+	if !e.mayTake(params.Queue) {
 		return &riverdriver.JobGetAvailableResult{}, nil
 	}
 	return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own

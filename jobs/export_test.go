@@ -40,6 +40,9 @@ func (w *Worker) Announce(ctx context.Context) { w.scanner.announce(ctx) }
 // Workers is how many workers share the places at a host.
 func (w *Worker) Workers() int { return int(w.scanner.limiter.workers.Load()) }
 
+// SetHandOverWithin sets for how long the worker takes no scans when it has given one back for others.
+func (w *Worker) SetHandOverWithin(d time.Duration) { w.scans.handOverWithin = d }
+
 // SetProber makes others do the probing.
 func (w *Worker) SetProber(prober Prober) { w.scanner.prober = prober }
 

@@ -66,7 +66,7 @@ func newProcess(t *testing.T) *process {
 
 func newProcessOn(t *testing.T, pool *pgxpool.Pool, prober jobs.Prober, limits jobs.Limits) *process {
 	t.Helper()
-	limits.Results = 10_000
+	limits.Results, limits.Retries = 10_000, 100
 	return newProcessOf(t, jobs.Config{Pool: pool, Name: "test", Prober: prober, Limits: limits})
 }
 
@@ -119,7 +119,7 @@ func (p *process) beside(t *testing.T, name string, prober jobs.Prober, sentinel
 	t.Helper()
 	return newProcessOf(t, jobs.Config{
 		Pool: p.Pool, Name: name, Prober: prober, Sentinels: sentinels,
-		Limits: jobs.Limits{Probes: 1, ProbesPerHost: 1, Results: 10_000},
+		Limits: jobs.Limits{Probes: 1, ProbesPerHost: 1, Results: 10_000, Retries: 100},
 	})
 }
 

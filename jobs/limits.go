@@ -18,6 +18,7 @@ type Limits struct {
 	Probes        int // of one process, at least 1
 	ProbesPerHost int // to one host and port, of all workers together, at least 1
 	Results       int // of one process, that wait to be written
+	Retries       int // quick second looks that one process asks for in a second; 0: none
 }
 
 const (

@@ -2,8 +2,10 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,15 +19,37 @@ import (
 // A scan outside rounds that is not begun by then is no longer wanted: whoever asked has left, and a round has come.
 const scanWithin = 2 * time.Minute
 
+// For so long a worker takes no scans when it has given one back for others to take. They ask thrice as often, and River needs a
+// moment to give it back.
+const handOverWithin = 500 * time.Millisecond
+
 // scanWorker works scans outside rounds.
 type scanWorker struct {
 	river.WorkerDefaults[queue.ScanArgs]
 	*scanner
+
+	handOverWithin time.Duration
+	handsOverUntil atomic.Int64 // Unix nanoseconds
 }
 
-// Work scans a monitor that somebody asked about, or whose last scan failed. A target that is down is a job well done:
+// standsBack reports whether this worker takes no scans now, so that others do.
+func (w *scanWorker) standsBack() bool { return time.Now().UnixNano() < w.handsOverUntil.Load() }
+
+// isOthers reports whether a second look should be another worker's: this one had the first, there are others, and none of them
+// was given the chance yet.
+func (w *scanWorker) isOthers(job *river.Job[queue.ScanArgs]) bool {
+	var metadata struct{ Snoozes int }
+	_ = json.Unmarshal(job.Metadata, &metadata) // River's own
+	return job.Args.LookedAtBy == w.name && w.limiter.workers.Load() > 1 && metadata.Snoozes == 0
+}
+
+// Work scans a monitor that somebody asked about, or that is in doubt since its last scan. A target that is down is a job well done:
 // Work fails only if we do.
 func (w *scanWorker) Work(ctx context.Context, job *river.Job[queue.ScanArgs]) error {
+	if w.isOthers(job) {
+		w.handsOverUntil.Store(time.Now().Add(w.handOverWithin).UnixNano())
+		return river.JobSnooze(0)
+	}
 	args, queries := job.Args, db.New(w.conn)
 	row, err := queries.GetMonitorWithState(ctx, args.MonitorID)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -15,6 +15,7 @@ import (
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/queue"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 func TestScan(t *testing.T) {
@@ -133,5 +134,77 @@ func TestScan(t *testing.T) {
 		_, err = scan(t, p, args, "bad luck", "bad luck")
 		require.NoError(t, err)
 		require.Equal(t, []string{"asked ok"}, p.Scans(t, monitor.ID))
+	})
+}
+
+// A second look is another worker's, where there is one that takes it.
+func TestASecondLookIsAnothers(t *testing.T) {
+	t.Parallel()
+	const looks = 20
+	// newDoubts makes monitors at which a worker has looked once, and another one beside it.
+	newDoubts := func(t *testing.T) (first, second *process) {
+		t.Helper()
+		s := newTarget(t)
+		first = newProcess(t)
+		second = first.beside(t, "second", first.config.Prober)
+		first.RunClock()
+		for i := range looks {
+			monitor := first.Create(t, monitorstest.Of(s.URL+"/"+itoa(int64(i)), 86400))
+			first.Exec(t, "UPDATE monitor_states SET failures = 1 WHERE monitor_id = $1", monitor.ID)
+			job, _ := queue.Scan(queue.ScanArgs{
+				MonitorID: monitor.ID, At: time.Now(), Reason: queue.ReasonRetry, LookedAtBy: "test",
+			})
+			_, err := first.Queue.InsertMany(t.Context(), []river.InsertManyParams{job})
+			require.NoError(t, err)
+		}
+		first.Exec(t, "DELETE FROM river_job WHERE args ->> 'reason' = 'asked'")
+		return first, second
+	}
+	by := func(t *testing.T, p *process, worker string, n int) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			return p.Count(t, "monitor_log WHERE reason = 'retry' AND outcome = 'ok' AND worker = $1", worker) == n
+		}, 30*time.Second, 10*time.Millisecond)
+	}
+	// announce lets the processes know of each other.
+	announce := func(t *testing.T, processes ...*process) {
+		t.Helper()
+		for _, p := range processes {
+			p.Exec(t, "INSERT INTO workers VALUES ('test', now()), ('second', now()) ON CONFLICT DO NOTHING")
+			t.Cleanup(wait.Beside(t.Context(), p.worker.Announce))
+			require.Eventually(t, func() bool { return p.worker.Workers() == 2 }, 10*time.Second, time.Millisecond)
+		}
+	}
+
+	t.Run("ThatIsThere", func(t *testing.T) {
+		t.Parallel()
+		first, second := newDoubts(t)
+		announce(t, first, second)
+		first.worker.SetHandOverWithin(time.Minute) // the second is to take them, however slow the machine
+		first.start(t, time.Second)
+		require.Eventually(t, func() bool {
+			return first.Count(t, "river_job WHERE state = 'available' AND metadata ->> 'snoozes' = '1'") > 0
+		}, 20*time.Second, 10*time.Millisecond)
+		second.start(t, time.Second)
+		by(t, first, "second", looks)
+		require.Zero(t, first.Count(t, "river_job WHERE kind = 'scan' AND attempt > 1"), "to give a job back is no attempt")
+	})
+
+	t.Run("ThatIsThereButTakesNone", func(t *testing.T) {
+		t.Parallel()
+		first, _ := newDoubts(t)
+		announce(t, first)
+		first.start(t, time.Second)
+		by(t, first, "test", looks)
+		require.Zero(t, first.Count(t, "river_job WHERE (metadata ->> 'snoozes')::int > 1"), "it is given back once")
+		require.Equal(t, looks, first.Count(t, "river_job WHERE (metadata ->> 'snoozes')::int = 1"))
+	})
+
+	t.Run("NotWhereThereIsNone", func(t *testing.T) {
+		t.Parallel()
+		first, _ := newDoubts(t)
+		first.start(t, time.Second)
+		by(t, first, "test", looks)
+		require.Zero(t, first.Count(t, "river_job WHERE metadata ? 'snoozes'"))
 	})
 }

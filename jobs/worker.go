@@ -68,7 +68,7 @@ func NewWorker(config Config) (*Worker, error) {
 		Now: config.Now, Logger: config.Logger,
 	})
 	w.recorder = record.NewRecorder(record.Config{
-		Conn: config.Pool, Queue: inserts, Kept: config.Limits.Results, Now: config.Now, Logger: config.Logger,
+		Conn: config.Pool, Queue: inserts, Kept: config.Limits.Results, Retries: config.Limits.Retries, Now: config.Now, Logger: config.Logger,
 		Registry: config.Registry, Traces: config.Traces, Committed: w.sight.Recorded,
 	})
 	traces := config.Traces
@@ -82,7 +82,7 @@ func NewWorker(config Config) (*Worker, error) {
 		limiter: newLimiter(config.Limits, metrics), startWithin: startWithin,
 	}
 	w.rounds = &roundWorker{scanner: w.scanner, queue: inserts}
-	w.scans = &scanWorker{scanner: w.scanner}
+	w.scans = &scanWorker{scanner: w.scanner, handOverWithin: handOverWithin}
 	w.tend = &tendWorker{
 		tend: Tend{Conn: config.Pool, Queue: inserts, Now: config.Now}, logger: config.Logger, metrics: metrics,
 	}
@@ -118,7 +118,7 @@ func (w *Worker) start(ctx context.Context) (queue.Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the workers: %w", err)
 	}
-	client, err := newClient(w.Pool, workers, w.scanner.mayTake, &river.Config{
+	client, err := newClient(w.Pool, workers, w.mayTake, &river.Config{
 		ID:              w.Name,
 		Logger:          w.Quiet,
 		Middleware:      queue.Middleware(w.Traces),
@@ -131,6 +131,18 @@ func (w *Worker) start(ctx context.Context) (queue.Queue, error) {
 		return nil, fmt.Errorf("start the River client: %w", err)
 	}
 	return client, nil
+}
+
+// mayTake reports whether this worker takes jobs of a queue.
+func (w *Worker) mayTake(name string) bool {
+	switch name {
+	case queue.Rounds:
+		return w.scanner.mayTake()
+	case queue.Scans:
+		return w.scanner.mayTake() && !w.scans.standsBack()
+	default:
+		return true
+	}
 }
 
 // awaitStop waits for River's client. While the database is away neither its jobs nor those who wait for the recorder

@@ -12,7 +12,7 @@ import (
 // Why a scan ran.
 const (
 	ReasonRound = "round" // due at its slot
-	ReasonRetry = "retry" // a quick second look at a monitor that has begun to fail
+	ReasonRetry = "retry" // a quick second look at a monitor that has begun to fail, or to answer again
 	ReasonAsked = "asked" // somebody asked, or the monitor is new
 )
 
@@ -23,6 +23,8 @@ type ScanArgs struct {
 	Reason    string    `json:"reason"` // ReasonRetry or ReasonAsked
 	// InPlaceOfBlind: in the place of a scan whose worker could not see the network.
 	InPlaceOfBlind bool `json:"in_place_of_blind,omitempty"`
+	// LookedAtBy is the worker that had the look before: a second one is worth more if it is another's.
+	LookedAtBy string `json:"looked_at_by,omitempty"`
 }
 
 // Kind implements river.JobArgs.

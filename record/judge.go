@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/riverqueue/river"
 
 	"riverwatch/db"
-	"riverwatch/queue"
 	"riverwatch/uptime"
 )
 
@@ -75,7 +73,7 @@ func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan, unwell
 	if err := Apply(ctx, tx, transitions); err != nil {
 		return nil, err
 	}
-	return transitions, r.insertRetries(ctx, tx, lastOfEach(transitions))
+	return transitions, r.insertRetries(ctx, tx, lastOfEach(transitions), scans[0].Worker)
 }
 
 // decideAll gives the transitions in the order of slots; a monitor may have more than one.
@@ -106,25 +104,4 @@ func decideAll(rows []db.LockStatesToJudgeRow, scans []db.Scan, now time.Time) [
 		}
 	}
 	return transitions
-}
-
-// insertRetries asks for a quick second look at each monitor that has failed and is not down yet, where that comes
-// before its next slot.
-func (r *Recorder) insertRetries(ctx context.Context, tx pgx.Tx, transitions []Transition) error {
-	var scans []river.InsertManyParams
-	now := r.Now()
-	for _, t := range transitions {
-		at := now.Add(time.Duration(t.Monitor.RetryIntervalSeconds) * time.Second)
-		if t.After.Failures > t.Before.Failures && at.Before(t.Monitor.Schedule().SlotAfter(now)) {
-			scan, _ := queue.Scan(queue.ScanArgs{MonitorID: t.Monitor.ID, At: at, Reason: queue.ReasonRetry})
-			scans = append(scans, scan)
-		}
-	}
-	if len(scans) == 0 {
-		return nil
-	}
-	if _, err := r.Queue.InsertManyTx(ctx, tx, scans); err != nil {
-		return fmt.Errorf("insert retries: %w", err)
-	}
-	return nil
 }

@@ -24,6 +24,8 @@ type metrics struct {
 	batchSeconds prometheus.Histogram
 	waiting      prometheus.Gauge
 	full         prometheus.Counter
+
+	retriesLeftOut prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) metrics {
@@ -53,6 +55,10 @@ func newMetrics(registry prometheus.Registerer) metrics {
 		}),
 		full: in.NewCounter(prometheus.CounterOpts{
 			Name: LimitWaitsName, Help: LimitWaitsHelp, ConstLabels: prometheus.Labels{"limit": "recorder"},
+		}),
+		retriesLeftOut: in.NewCounter(prometheus.CounterOpts{
+			Name: "riverwatch_retries_left_out_total",
+			Help: "Quick second looks that RIVERWATCH_RETRIES_PER_SECOND did not allow: the monitor's next slot is the second look.",
 		}),
 	}
 }

@@ -51,7 +51,7 @@ func newProcessOn(t *testing.T, pool *pgxpool.Pool) *process {
 // newRecorder makes another recorder, which does not run.
 func (p *process) newRecorder() *record.Recorder {
 	return record.NewRecorder(record.Config{
-		Conn: p.Pool, Queue: p.Queue, Kept: 10_000, Now: p.Now, Logger: slog.New(&p.Logs), Registry: prometheus.NewRegistry(),
+		Conn: p.Pool, Queue: p.Queue, Kept: 10_000, Retries: 100, Now: p.Now, Logger: slog.New(&p.Logs), Registry: prometheus.NewRegistry(),
 	})
 }
 

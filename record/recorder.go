@@ -36,6 +36,7 @@ type Config struct {
 	Conn     db.Conn
 	Queue    queue.Queue // inserts second looks
 	Kept     int         // how many results it keeps until they are written
+	Retries  int         // how many second looks it asks for in a second
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Registry prometheus.Registerer
@@ -56,6 +57,7 @@ type Recorder struct {
 	closed  chan struct{} // Run has returned
 	drain   time.Duration // how long Run may go on after its ctx
 	shown   shownCertificates
+	retries allowance
 }
 
 // result is that of a scan, until it is written.
@@ -74,6 +76,7 @@ func NewRecorder(config Config) *Recorder {
 	return &Recorder{
 		Config: config, metrics: newMetrics(config.Registry), tracer: config.Traces.Tracer("riverwatch/record"),
 		results: make(chan *result, config.Kept), closed: make(chan struct{}), drain: drainTimeout,
+		retries: allowance{perSecond: config.Retries},
 	}
 }
 
@@ -289,7 +292,7 @@ func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc
 	defer cancel()
 
 	var transitions []Transition
-	unseen := r.shown.unseen(batch)
+	unseen, retries := r.shown.unseen(batch), r.retries
 	err := pgx.BeginFunc(ctx, r.Conn, func(tx pgx.Tx) error {
 		inserted, err := insert(ctx, db.New(tx), scans)
 		if err != nil {
@@ -301,8 +304,11 @@ func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc
 		return insertCertificates(ctx, db.New(tx), unseen, r.Now())
 	})
 	if err != nil {
+		r.retries = retries // none was asked for
 		return err
 	}
+	r.metrics.retriesLeftOut.Add(float64(r.retries.refused))
+	r.retries.refused = 0
 	r.shown.add(unseen)
 	if r.Committed != nil {
 		r.Committed(scans, transitions)

@@ -64,12 +64,30 @@ func TestRecorderJudges(t *testing.T) {
 		p.record(t, monitor, slot(2), bad)
 		retries := p.retries(t, monitor.ID)
 		require.Len(t, retries, 1)
+		require.Equal(t, "test", dbtest.One[string](t, p.Pool, `SELECT args ->> 'looked_at_by' FROM river_job
+			WHERE args ->> 'reason' = 'retry' AND (args ->> 'monitor_id')::bigint = $1`, monitor.ID), "the scan's worker")
 		require.True(t, retries[0].Equal(monitorstest.Noon.Add(20*time.Second+time.Microsecond)), "the monitor's retry interval from now")
 		p.record(t, monitor, slot(3), good)
 		require.Len(t, p.retries(t, monitor.ID), 1)
 		p.Exec(t, "DELETE FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
 		p.record(t, monitor, slot(4), bad, bad, bad)
 		require.Len(t, p.retries(t, monitor.ID), 1, "two, at the same instant; and none for one that is down")
+	})
+
+	t.Run("SoDoesAGoodScanOfOneThatIsDown", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("recovers"), 86400))
+		p.record(t, monitor, slot(1), bad, bad, bad)
+		p.Exec(t, "DELETE FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
+		p.record(t, monitor, slot(4), bad)
+		require.Empty(t, p.retries(t, monitor.ID))
+		p.record(t, monitor, slot(5), good)
+		require.Equal(t, uptime.Down, p.State(t, monitor.ID).Status)
+		require.Len(t, p.retries(t, monitor.ID), 1)
+		p.Exec(t, "DELETE FROM river_job WHERE kind = 'scan' AND (args ->> 'monitor_id')::bigint = $1", monitor.ID)
+		p.record(t, monitor, slot(6), good)
+		require.Equal(t, uptime.Up, p.State(t, monitor.ID).Status)
+		require.Empty(t, p.retries(t, monitor.ID))
 	})
 
 	t.Run("NoSecondLookWhereTheNextSlotIsSooner", func(t *testing.T) {

@@ -131,5 +131,6 @@ func (s *State) fail(threshold int) {
 	}
 }
 
-// Doubtful reports whether a monitor has begun to fail but is not down yet, so that a quick second look is due.
-func (s State) Doubtful() bool { return s.Failures > 0 }
+// Doubtful reports whether a monitor has begun to fail but is not down yet, or to answer again but is not up yet, so that a quick
+// second look is due.
+func (s State) Doubtful() bool { return s.Failures > 0 || s.Successes > 0 }

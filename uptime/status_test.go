@@ -74,7 +74,9 @@ func TestDecide(t *testing.T) {
 func TestDoubtful(t *testing.T) {
 	t.Parallel()
 	require.True(t, uptime.State{Status: uptime.Up, Failures: 1}.Doubtful())
+	require.True(t, uptime.State{Status: uptime.Down, Successes: 1}.Doubtful())
 	require.False(t, uptime.State{Status: uptime.Down}.Doubtful())
+	require.False(t, uptime.State{Status: uptime.Up}.Doubtful())
 }
 
 // The recorder reads the states of monitors for which a scan confirms nothing, and of those that are not plainly up: so

@@ -41,6 +41,7 @@ type config struct {
 	Probes        int            `env:"RIVERWATCH_PROBES" envDefault:"2000"`
 	ProbesPerHost int            `env:"RIVERWATCH_PROBES_PER_HOST" envDefault:"200"`
 	RecorderQueue int            `env:"RIVERWATCH_RECORDER_QUEUE" envDefault:"10000"`
+	Retries       int            `env:"RIVERWATCH_RETRIES_PER_SECOND" envDefault:"100"`
 	DBConnections int            `env:"RIVERWATCH_DB_CONNECTIONS" envDefault:"10"`
 	LogChunk      duration       `env:"RIVERWATCH_LOG_CHUNK" envDefault:"6h"`
 	LogLevel      slog.Level     `env:"RIVERWATCH_LOG_LEVEL" envDefault:"info"`
@@ -201,6 +202,7 @@ func (c config) check(parseErrors []error) (errs []error) {
 	within("RIVERWATCH_PROBES", c.Probes, 1, 100_000)
 	within("RIVERWATCH_PROBES_PER_HOST", c.ProbesPerHost, 1, 100_000)
 	within("RIVERWATCH_RECORDER_QUEUE", c.RecorderQueue, 100, 1_000_000)
+	within("RIVERWATCH_RETRIES_PER_SECOND", c.Retries, 0, 10_000)
 	within("RIVERWATCH_DB_CONNECTIONS", c.DBConnections, 4, 1000)
 	within("RIVERWATCH_MAX_BODY_BYTES", c.MaxBodyBytes, 1<<10, 8<<20)
 	if probe.CheckHeader("User-Agent", c.Contact) != nil {

@@ -142,7 +142,7 @@ func TestSettings(t *testing.T) {
 			"RIVERWATCH_PROBES_PER_HOST": "1e3", "RIVERWATCH_DB_CONNECTIONS": "x", "RIVERWATCH_LOG_CHUNK": "6",
 			"RIVERWATCH_LOG_LEVEL": "loud", "RIVERWATCH_ALLOW_PORTS": "ssh", "RIVERWATCH_REFUSE_CIDRS": "nonsense",
 			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b::/64", "RIVERWATCH_MAX_BODY_BYTES": "1MB", "RIVERWATCH_RESOLVER": "dns.example",
-			"RIVERWATCH_RECORDER_QUEUE": "all", "RIVERWATCH_LOG_FORMAT": "xml", "RIVERWATCH_ALLOW_PRIVATE_WRITES": "perhaps",
+			"RIVERWATCH_RECORDER_QUEUE": "all", "RIVERWATCH_RETRIES_PER_SECOND": "few", "RIVERWATCH_LOG_FORMAT": "xml", "RIVERWATCH_ALLOW_PRIVATE_WRITES": "perhaps",
 		}
 		for _, name := range []string{"serve", "api", "worker", "healthcheck", "generate-monitors"} {
 			_, _, err := command(t.Context(), wrong, name)
@@ -160,6 +160,7 @@ func TestSettings(t *testing.T) {
 			"DATABASE_URL": "postgres://u@h:port/d", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector:4318", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
 			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609",
 			"RIVERWATCH_CONTACT": "https://example.com/\nX-Injected: 1", "RIVERWATCH_RECORDER_QUEUE": "99",
+			"RIVERWATCH_RETRIES_PER_SECOND": "-1",
 		}
 		_, _, err := command(t.Context(), wrong, "migrate", "status")
 		for setting := range wrong {

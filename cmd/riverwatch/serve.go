@@ -242,6 +242,7 @@ func (s *server) work(ctx context.Context) error {
 		Pool: s.pool, Name: s.name, Prober: probe.NewProber(s.config.probeSettings(s.policy), s.logger),
 		Limits: jobs.Limits{
 			Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost, Results: s.config.RecorderQueue,
+			Retries: s.config.Retries,
 		},
 		Sentinels: s.sentinels, SoftStop: softStop, Now: time.Now, Logger: s.logger, Quiet: s.quiet(s.config),
 		Registry: s.registry, Traces: s.traces,

@@ -29,7 +29,7 @@ CREATE TABLE monitor_log (
 COMMENT ON TABLE monitor_log IS 'Each scan: one probe of one monitor, recorded.';
 COMMENT ON COLUMN monitor_log.slot IS 'When the scan was due: a slot of the monitor''s schedule, or, for a scan outside rounds, the instant it was asked for, which is never a quarter of a second.';
 COMMENT ON COLUMN monitor_log.late_ms IS 'Start of the scan minus its slot.';
-COMMENT ON COLUMN monitor_log.reason IS 'round: due at its slot. retry: a quick second look at a failing monitor. asked: somebody asked, or the monitor is new.';
+COMMENT ON COLUMN monitor_log.reason IS 'round: due at its slot. retry: a quick second look at a monitor that has begun to fail, or to answer again. asked: somebody asked, or the monitor is new.';
 COMMENT ON COLUMN monitor_log.body_excerpt IS 'Of a bad answer: the first of its body, at most 1 KiB, cleaned.';
 
 -- Scans outside rounds are few and at no predictable instant, so that they need an index by monitor.
