@@ -190,7 +190,7 @@ func (r *Recorder) left() []*result {
 }
 
 // writeAll writes a batch, for as long as it takes: a database that is away is waited for. It gives up on single scans
-// that the database will never take, and on everything when ctx is done.
+// that the database will never take, and on everything when ctx is done (ErrClosed).
 func (r *Recorder) writeAll(ctx context.Context, batch []*result) {
 	start := r.Now()
 	r.metrics.waiting.Set(float64(len(r.results)))
@@ -201,16 +201,19 @@ func (r *Recorder) writeAll(ctx context.Context, batch []*result) {
 		err = r.write(ctx, batch, insertNewScans)
 	}
 	for try := 1; err != nil; try++ {
+		if ctx.Err() != nil { // whatever a write that is cut short says
+			err = fmt.Errorf("%w: %w", ErrClosed, err)
+			break
+		}
 		if trouble := db.TroubleOf(err); trouble != db.TroubleAway && trouble != db.TroubleRetry {
 			endBatch(span, err)
 			r.divide(ctx, batch, err)
 			return
 		}
 		r.Logger.WarnContext(ctx, "results wait for the database", slog.Int("scans", len(batch)), slog.Any("error", err))
-		if !wait.About(ctx, min(longestWait, 50*time.Millisecond<<min(try, 8))) {
-			break
+		if wait.About(ctx, min(longestWait, 50*time.Millisecond<<min(try, 8))) {
+			err = r.write(ctx, batch, insertNewScans) // the commit may have come through before the error did
 		}
-		err = r.write(ctx, batch, insertNewScans) // the commit may have come through before the error did
 	}
 	endBatch(span, err)
 	for _, one := range batch {

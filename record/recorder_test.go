@@ -12,7 +12,9 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/monitors/monitorstest"
+	"riverwatch/record"
 	"riverwatch/uptime"
+	"riverwatch/wait"
 )
 
 // retries gives the instants of the quick second looks that were asked for, of a monitor.
@@ -321,10 +323,38 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		p.Logs.Await(t, waits)
 		start := time.Now()
 		p.stopRecorder()
-		require.Equal(t, db.TroubleAway, db.TroubleOf(<-done))
+		err := <-done
+		require.ErrorIs(t, err, record.ErrClosed)
+		require.Equal(t, db.TroubleAway, db.TroubleOf(err))
 		<-p.recorderEnded
 		require.Less(t, time.Since(start), 4*time.Second)
 	})
+}
+
+// A write that is cut short at the stop says nothing against the scans that were in it.
+func TestRecorderStopsInTheMiddleOfAWrite(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	tx, err := p.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.Background()) //nolint:errcheck // there is nothing to keep
+	dbtest.Insert(t, tx, dbtest.Scan(2, monitorstest.Noon))
+
+	recorder := p.newRecorder()
+	recorder.SetDrain(0)
+	errs := make(chan error, 4)
+	for id := range int64(4) {
+		go func() { errs <- recorder.Record(t.Context(), dbtest.Scan(id, monitorstest.Noon), nil) }()
+	}
+	require.Eventually(t, func() bool { return recorder.Waiting() == 4 }, 10*time.Second, time.Millisecond)
+	stop := wait.Beside(t.Context(), recorder.Run)
+	p.awaitWaiting(t)
+	stop()
+	for range 4 {
+		require.ErrorIs(t, <-errs, record.ErrClosed)
+	}
+	require.NotContains(t, p.Logs.All(), "scan cannot be recorded")
+	require.Zero(t, p.Count(t, "monitor_log"))
 }
 
 func TestRecorderHasBounds(t *testing.T) {
