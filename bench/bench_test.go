@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,13 +129,15 @@ func TestViewOf(t *testing.T) {
 
 func TestTogether(t *testing.T) {
 	t.Parallel()
-	sum := together(
-		floorResult{Fetches: 100, Seconds: 1, CPUMicros: 200, TargetCPU: 100, PeakMemory: 5},
-		floorResult{Fetches: 300, Seconds: 3, CPUMicros: 400, TargetCPU: 300, PeakMemory: 4},
-	)
+	sum := together(bareLoop, []floorResult{
+		{Loop: bareLoop, Fetches: 100, Seconds: 1, CPUMicros: 200, TargetCPU: 100, PeakMemory: 5},
+		{Loop: netHTTPLoop, Fetches: 7, Seconds: 7, CPUMicros: 7, TargetCPU: 7, PeakMemory: 7},
+		{Loop: bareLoop, Fetches: 300, Seconds: 3, CPUMicros: 400, TargetCPU: 300, PeakMemory: 4},
+	})
 	require.Equal(t, floorResult{
-		Fetches: 400, Seconds: 4, CPUMicros: 350, TargetCPU: 250, PeakMemory: 5, PerSecond: 100,
+		Loop: bareLoop, Fetches: 400, Seconds: 4, CPUMicros: 350, TargetCPU: 250, PeakMemory: 5, PerSecond: 100,
 	}, sum)
+	require.Equal(t, floorResult{Loop: bareLoop}, together(bareLoop, nil))
 }
 
 func TestParseOptions(t *testing.T) {
@@ -173,20 +177,23 @@ func TestTarget(t *testing.T) {
 			if args != nil {
 				b.caFile = args[1]
 			}
-			client, err := newFloorClient(b.caFile)
+			config, err := loopTLS(b.caFile)
 			require.NoError(t, err)
-			f := &floor{client: client}
-			for _, url := range b.someURLs(2 * targetHosts) {
-				require.NoError(t, f.get(t.Context(), url))
+			for _, newFetcher := range []func(string) (fetcher, error){bareFetcher(config), netHTTPFetcher(config)} {
+				for _, url := range b.someURLs(2 * targetHosts) {
+					fetch, err := newFetcher(url)
+					require.NoError(t, err)
+					require.NoError(t, fetch(t.Context()))
+				}
+				requests, err := b.requests(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, 2*targetHosts, requests)
+				l, err := b.takeLedger(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, []key{keyOf(0, 1), keyOf(1, 1)}, l.Keys[:2])
+				require.WithinDuration(t, time.Now(), time.UnixMicro(l.At[0]), time.Minute)
 			}
 			requests, err := b.requests(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, 2*targetHosts, requests)
-			l, err := b.takeLedger(t.Context())
-			require.NoError(t, err)
-			require.Equal(t, []key{keyOf(0, 1), keyOf(1, 1)}, l.Keys[:2])
-			require.WithinDuration(t, time.Now(), time.UnixMicro(l.At[0]), time.Minute)
-			requests, err = b.requests(t.Context())
 			require.NoError(t, err)
 			require.Zero(t, requests, "taken")
 		})
@@ -197,7 +204,11 @@ func TestFloor(t *testing.T) {
 	t.Parallel()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ErrorLog: silent}
+	var status atomic.Int32
+	status.Store(http.StatusOK)
+	server := &http.Server{ErrorLog: silent, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(status.Load()))
+	})}
 	t.Cleanup(func() { _ = server.Close() })
 	go func() { _ = server.Serve(listener) }()
 
@@ -208,10 +219,20 @@ func TestFloor(t *testing.T) {
 		require.NoError(t, json.Unmarshal(printed.Bytes(), &result))
 		return result
 	}
-	paced := fetch("--rate", "100", "--duration", "200ms")
-	require.Equal(t, 20, paced.Fetches)
-	require.Zero(t, paced.Failed)
-	require.Positive(t, fetch("--open", "2", "--duration", "100ms").Fetches)
+	for _, loop := range []string{bareLoop, netHTTPLoop} {
+		paced := fetch("--loop", loop, "--rate", "100", "--duration", "300ms")
+		require.Equal(t, loop, paced.Loop)
+		require.Equal(t, 30, paced.Fetches)
+		require.Zero(t, paced.Failed)
+		require.Positive(t, fetch("--loop", loop, "--open", "2", "--duration", "100ms").Fetches)
+	}
+	status.Store(http.StatusBadGateway)
+	for _, loop := range []string{bareLoop, netHTTPLoop} {
+		failing := fetch("--loop", loop, "--rate", "100", "--duration", "100ms")
+		require.Equal(t, 10, failing.Failed)
+		require.Contains(t, failing.FailedFirst, "502")
+	}
+	require.Error(t, runFloor(t.Context(), nil, strings.NewReader("http://a name/\n"), io.Discard))
 }
 
 func TestCertificate(t *testing.T) {

@@ -10,18 +10,32 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// floorTick is how often the bare loop starts fetches, as a timer for each of them costs more than the fetch.
-const floorTick = 20 * time.Millisecond
+// The loops beside which a fleet is measured. Both open a connection for each fetch, as a probe does, and throw the answer
+// away: no guard, no phases, no verdict, no database.
+const (
+	bareLoop    = "bare loop"     // the fastest that we can write: on the connection itself
+	netHTTPLoop = "net/http loop" // what a Go programmer would write: http.Client
+)
 
-// floorResult is what the bare loop cost.
+// A loop starts its fetches as the rounds of a fleet start their scans: what is due comes together each quarter of a second,
+// and starts in groups. What comes together is cheaper, and a loop that spreads its fetches would flatter the fleet.
+const (
+	loopEvery = 250 * time.Millisecond
+	loopTick  = 10 * time.Millisecond
+	loopGroup = 50          // started at one tick, of a round
+	loopRound = 500         // fetches that share a round: with more, several start side by side
+	fetchTime = time.Minute // of one fetch, at most
+)
+
+// floorResult is what a loop cost.
 type floorResult struct {
+	Loop        string  `json:"loop"` // bareLoop or netHTTPLoop
 	Fetches     int     `json:"fetches"`
 	Failed      int     `json:"failed"`
 	Seconds     float64 `json:"seconds"`
@@ -34,22 +48,25 @@ type floorResult struct {
 	Latency percentiles `json:"latency"`
 }
 
-// A floor is the bare loop: it fetches URLs on fresh connections, and does nothing else.
+// A floor is a loop at work: it fetches URLs on fresh connections, and does nothing else.
 type floor struct {
-	client  *http.Client
-	urls    []string
-	fetches atomic.Int64
-	failed  atomic.Int64
-	first   sync.Once
-	why     string
+	fetchers []fetcher // in the order in which they are asked, again and again
+	fetches  atomic.Int64
+	failed   atomic.Int64
+	first    sync.Once
+	why      string
 
 	mu        sync.Mutex
 	latencies []time.Duration
 }
 
+// A fetcher fetches one URL.
+type fetcher func(ctx context.Context) error
+
 // runFloor is the part of the child process: it reads URLs, a line each, fetches them, and prints a floorResult.
 func runFloor(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("floor", flag.ContinueOnError)
+	name := flags.String("loop", bareLoop, "which loop")
 	caFile := flags.String("ca", "", "certificate to trust")
 	rate := flags.Float64("rate", 0, "fetches a second; 0: as many as it can")
 	open := flags.Int("open", 64, "fetches at a time, without a rate")
@@ -58,15 +75,25 @@ func runFloor(ctx context.Context, args []string, stdin io.Reader, stdout io.Wri
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("read the flags: %w", err)
 	}
-	f := &floor{}
-	var err error
-	if f.client, err = newFloorClient(*caFile); err != nil {
+	config, err := loopTLS(*caFile)
+	if err != nil {
 		return err
 	}
-	for lines := bufio.NewScanner(stdin); lines.Scan(); {
-		f.urls = append(f.urls, lines.Text())
+	newFetcher := bareFetcher(config)
+	if *name == netHTTPLoop {
+		newFetcher = netHTTPFetcher(config)
 	}
-	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(f.urls), func(i, j int) { f.urls[i], f.urls[j] = f.urls[j], f.urls[i] })
+	f := &floor{}
+	for lines := bufio.NewScanner(stdin); lines.Scan(); {
+		fetcher, err := newFetcher(lines.Text())
+		if err != nil {
+			return err
+		}
+		f.fetchers = append(f.fetchers, fetcher)
+	}
+	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(f.fetchers), func(i, j int) {
+		f.fetchers[i], f.fetchers[j] = f.fetchers[j], f.fetchers[i]
+	})
 
 	before, start := ownCPU(), time.Now()
 	if *rate > 0 {
@@ -74,10 +101,10 @@ func runFloor(ctx context.Context, args []string, stdin io.Reader, stdout io.Wri
 	} else {
 		f.flatOut(ctx, *open, *duration)
 	}
-	return f.tell(stdout, ownCPU()-before, time.Since(start))
+	return f.tell(stdout, *name, ownCPU()-before, time.Since(start))
 }
 
-func newFloorClient(caFile string) (*http.Client, error) {
+func loopTLS(caFile string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
 		text, err := os.ReadFile(caFile)
@@ -87,23 +114,28 @@ func newFloorClient(caFile string) (*http.Client, error) {
 		config.RootCAs = x509.NewCertPool()
 		config.RootCAs.AppendCertsFromPEM(text)
 	}
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}, nil
+	return config, nil
 }
 
-// atRate starts fetches evenly over time.
+// atRate starts fetches as a fleet does.
 func (f *floor) atRate(ctx context.Context, rate float64, duration time.Duration) {
 	var open sync.WaitGroup
-	ticker := time.NewTicker(floorTick)
-	defer ticker.Stop()
-	start, started, total := time.Now(), 0, int(rate*duration.Seconds())
-	for started < total && ctx.Err() == nil {
-		for due := min(total, int(time.Since(start).Seconds()*rate)); started < due; started++ {
-			url := f.urls[started%len(f.urls)]
-			open.Go(func() { f.fetch(ctx, url) })
+	started := 0
+	group := loopGroup * (1 + int(rate*loopEvery.Seconds())/loopRound)
+	start := time.Now()
+	for at := time.Duration(0); at < duration && ctx.Err() == nil; at += loopEvery {
+		due := int(rate * min(at+loopEvery, duration).Seconds())
+		for tick := at; started < due; tick += loopTick {
+			time.Sleep(time.Until(start.Add(tick)))
+			for range min(group, due-started) {
+				fetch := f.fetchers[started%len(f.fetchers)]
+				open.Go(func() { f.fetch(ctx, fetch) })
+				started++
+			}
 		}
-		<-ticker.C
 	}
 	open.Wait()
+	time.Sleep(time.Until(start.Add(duration)))
 }
 
 // flatOut keeps so many fetches open at a time.
@@ -115,16 +147,16 @@ func (f *floor) flatOut(ctx context.Context, open int, duration time.Duration) {
 	for range open {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				f.fetch(context.WithoutCancel(ctx), f.urls[int(next.Add(1))%len(f.urls)])
+				f.fetch(context.WithoutCancel(ctx), f.fetchers[int(next.Add(1))%len(f.fetchers)])
 			}
 		})
 	}
 	group.Wait()
 }
 
-func (f *floor) fetch(ctx context.Context, url string) {
+func (f *floor) fetch(ctx context.Context, fetch fetcher) {
 	start := time.Now()
-	if err := f.get(ctx, url); err != nil {
+	if err := fetch(ctx); err != nil {
 		f.failed.Add(1)
 		f.first.Do(func() { f.why = err.Error() })
 		return
@@ -135,26 +167,10 @@ func (f *floor) fetch(ctx context.Context, url string) {
 	f.latencies = append(f.latencies, time.Since(start))
 }
 
-func (f *floor) get(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
-	}
-	answer, err := f.client.Do(request)
-	if err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-		return fmt.Errorf("read: %w", err)
-	}
-	return nil
-}
-
-func (f *floor) tell(stdout io.Writer, cpu, took time.Duration) error {
+func (f *floor) tell(stdout io.Writer, name string, cpu, took time.Duration) error {
 	fetches := int(f.fetches.Load())
 	err := json.NewEncoder(stdout).Encode(floorResult{
-		Fetches: fetches, Failed: int(f.failed.Load()), Seconds: took.Seconds(), FailedFirst: f.why,
+		Loop: name, Fetches: fetches, Failed: int(f.failed.Load()), Seconds: took.Seconds(), FailedFirst: f.why,
 		CPUMicros: microsecondsPer(cpu, fetches), PerSecond: float64(fetches) / took.Seconds(),
 		PeakMemory: memoryOf(os.Getpid()).peak, Latency: percentilesOf(f.latencies),
 	})

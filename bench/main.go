@@ -1,4 +1,4 @@
-// Command bench measures what Riverwatch costs and how exact it is, beside the floor: a bare loop that only fetches the
+// Command bench measures what Riverwatch costs and how exact it is, beside two loops that only fetch the
 // same URLs. It takes the database server of DATABASE_URL or TEST_DATABASE_URL for itself; `make bench` starts one.
 package main
 
@@ -62,8 +62,8 @@ type mode struct {
 }
 
 var modes = map[string]mode{
-	"run":        {"a fleet at its ordinary work, beside the bare loop", runFleet},
-	"saturate":   {"the most scans a second, beside the most fetches of the bare loop", runSaturate},
+	"run":        {"a fleet at its ordinary work, beside two loops that only fetch", runFleet},
+	"saturate":   {"the most scans a second, beside the most fetches", runSaturate},
 	"registered": {"the same scans a second with few and with many monitors", runRegistered},
 	"cold":       {"a fleet that is new, and one whose workers were away", runCold},
 	"idle":       {"the memory of a worker with nothing to do", runIdle},

@@ -13,36 +13,34 @@ const (
 	mostSteps        = 40
 )
 
-// saturateResult is how far a fleet goes, beside the bare loop and the same target on the same cores.
+// saturateResult is how far a fleet goes, beside the loops and the same target on the same cores.
 type saturateResult struct {
-	Steps    []measurement `json:"steps"`
-	Floor    floorResult   `json:"bare_loop"`
-	Halves   []floorResult `json:"bare_loop_halves"`
-	Most     float64       `json:"most_per_second"` // with enough coverage
-	Fraction float64       `json:"of_bare_loop"`
+	floors
+
+	Steps           []measurement `json:"steps"`
+	Most            float64       `json:"most_per_second"` // of a step that holds
+	Fraction        float64       `json:"of_bare_loop"`
+	FractionNetHTTP float64       `json:"of_net_http_loop"`
 }
 
 func runSaturate(ctx context.Context, b *bench) (result, error) {
-	first, err := b.fetchBare(ctx, b.someURLs(10_000), 0, b.duration/2)
-	if err != nil {
+	var r saturateResult
+	if err := r.runLoops(ctx, b, 0, b.duration/4, bareLoop, netHTTPLoop); err != nil {
 		return nil, err
 	}
-	r := saturateResult{Halves: []floorResult{first}}
-	if r.Steps, err = b.climb(ctx, first.PerSecond); err != nil {
+	var err error
+	if r.Steps, err = b.climb(ctx, r.Bare.PerSecond); err != nil {
 		return nil, err
 	}
-	second, err := b.fetchBare(ctx, b.someURLs(10_000), 0, b.duration/2)
-	if err != nil {
+	if err := r.runLoops(ctx, b, 0, b.duration/4, netHTTPLoop, bareLoop); err != nil {
 		return nil, err
 	}
-	r.Halves = append(r.Halves, second)
-	r.Floor = together(r.Halves...)
 	for _, step := range r.Steps {
 		if holds(step) {
 			r.Most = step.Achieved
 		}
 	}
-	r.Fraction = r.Most / r.Floor.PerSecond
+	r.Fraction, r.FractionNetHTTP = r.Most/r.Bare.PerSecond, r.Most/r.NetHTTP.PerSecond
 	return r, nil
 }
 
@@ -83,10 +81,10 @@ func (b *bench) climb(ctx context.Context, bare float64) (steps []measurement, e
 }
 
 func (r saturateResult) tables() []table {
-	t := table{header: []string{"Riverwatch", "bare loop"}}
-	t.add("most a second", number(r.Most), number(r.Floor.PerSecond))
-	t.add("of the bare loop", percent(r.Fraction))
-	t.add("CPU us each", "", number(r.Floor.CPUMicros))
-	t.add("target: CPU us each", "", number(r.Floor.TargetCPU))
+	t := table{header: []string{"Riverwatch", bareLoop, netHTTPLoop}}
+	t.add("most a second", number(r.Most), number(r.Bare.PerSecond), number(r.NetHTTP.PerSecond))
+	t.add("Riverwatch's part of it", "", percent(r.Fraction), percent(r.FractionNetHTTP))
+	t.add("CPU us each", "", number(r.Bare.CPUMicros), number(r.NetHTTP.CPUMicros))
+	t.add("target: CPU us each", "", number(r.Bare.TargetCPU), number(r.NetHTTP.TargetCPU))
 	return []table{measurementTable(r.Steps...), t}
 }
