@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"riverwatch/uptime"
 )
 
 func TestParseStat(t *testing.T) {
@@ -110,21 +108,38 @@ func TestParseKey(t *testing.T) {
 func TestViewOf(t *testing.T) {
 	t.Parallel()
 	from := time.Unix(1_000_000, 0)
-	schedules := map[key]uptime.Schedule{1: {Interval: 10, PhaseMS: 3000}, 2: {Interval: 10, PhaseMS: 9000}}
-	var l ledger
-	ask := func(monitor key, after time.Duration) {
-		l.Keys, l.At = append(l.Keys, monitor), append(l.At, from.Add(after).UnixMicro())
+	after := from.Add
+	starts := map[key][]scanStart{
+		1: {
+			{slot: after(-7 * time.Second), at: after(-7 * time.Second), ofRound: true},
+			{slot: after(3 * time.Second), at: after(3*time.Second + 20*time.Millisecond), ofRound: true},
+			{slot: after(5 * time.Second), at: after(5 * time.Second)}, // somebody asked for it
+		},
+		2: { // is more than an interval late with each
+			{slot: after(0), at: after(11 * time.Second), ofRound: true},
+			{slot: after(10 * time.Second), at: after(22 * time.Second), ofRound: true},
+		},
+		3: {
+			{slot: after(9 * time.Second), at: after(9 * time.Second), ofRound: true},
+		},
 	}
-	ask(1, 2*time.Second) // belongs to the slot before
-	ask(1, 3*time.Second+20*time.Millisecond)
+	var l ledger
+	ask := func(monitor key, at time.Duration) {
+		l.Keys, l.At = append(l.Keys, monitor), append(l.At, after(at).UnixMicro())
+	}
+	ask(1, 2*time.Second) // of the slot before the window
+	ask(1, 3*time.Second+19*time.Millisecond)
 	ask(1, 3*time.Second+30*time.Millisecond) // for the second time
-	ask(2, 10*time.Second)                    // a second late, and so after the window, but of a slot within
-	ask(2, 19*time.Second)                    // of the next slot
-	ask(7, 5*time.Second)                     // no monitor
+	ask(1, 5*time.Second+time.Millisecond)
+	ask(2, 11*time.Second+time.Millisecond)
+	ask(2, 22*time.Second+time.Millisecond) // of the next slot
+	ask(3, 8*time.Second)                   // no scan accounts for it
+	ask(3, 10*time.Second)                  // after the window, but of a slot within
+	ask(7, 5*time.Second)                   // no monitor
 
 	require.Equal(t, targetView{
-		Requests: 3, Twice: 1, Busiest: 2, Lateness: percentiles{P50: 30, P99: 1000, Max: 1000},
-	}, viewOf(l, schedules, from, from.Add(10*time.Second)))
+		Requests: 4, Twice: 1, Busiest: 2, Lateness: percentiles{P50: 1000, P99: 11_001, Max: 11_001},
+	}, viewOf(l, starts, from, from.Add(10*time.Second)))
 }
 
 func TestTogether(t *testing.T) {
@@ -153,7 +168,7 @@ func TestParseOptions(t *testing.T) {
 
 	for _, args := range []string{
 		"nothing", "run more", "--monitors=0", "--interval=9s", "--interval=10500ms", "--duration=0s", "--workers=0",
-		"--few=1", "--step=0", "--what",
+		"--few=1", "--step=0", "--saturation=-1", "--what",
 	} {
 		var usage bytes.Buffer
 		_, err := parseOptions(strings.Fields(args), &usage)
@@ -250,17 +265,29 @@ func TestCertificate(t *testing.T) {
 
 func TestHolds(t *testing.T) {
 	t.Parallel()
-	well := measurement{Coverage: 0.999, account: account{Due: 1000, Recorded: 999, NotOK: 1}}
-	require.True(t, holds(well))
+	well := measurement{
+		Coverage: 0.999, account: account{Due: 1000, Recorded: 999, Blamed: 1}, Lateness: percentiles{P99: 999},
+		LatenessHalves: [2]percentiles{{P50: 100, P99: 600}, {P50: 200, P99: 850}},
+	}
+	require.True(t, well.holds())
 	for name, spoil := range map[string]func(*measurement){
-		"coverage": func(m *measurement) { m.Coverage = 0.998 },
-		"failures": func(m *measurement) { m.NotOK = 2 },
-		"lateness": func(m *measurement) { m.Lateness.P99 = 5001 },
+		"coverage":         func(m *measurement) { m.Coverage = 0.9989 },
+		"failures":         func(m *measurement) { m.Inconclusive = 1 },
+		"lateness":         func(m *measurement) { m.Lateness.P99 = 1000 },
+		"growing lateness": func(m *measurement) { m.LatenessHalves[1].P50 = 201 },
+		"growing tail":     func(m *measurement) { m.LatenessHalves[1].P99 = 851 },
 	} {
 		m := well
 		spoil(&m)
-		require.False(t, holds(m), name)
+		require.False(t, m.holds(), name)
 	}
+
+	falling := well
+	falling.Achieved, falling.Coverage = 3000, 0.5
+	first, second := well, well
+	first.Achieved, second.Achieved = 1000, 2000
+	require.InDelta(t, 2000.0, mostOf([]measurement{first, second, falling}), 0)
+	require.Zero(t, mostOf([]measurement{falling}))
 }
 
 func TestProgress(t *testing.T) {

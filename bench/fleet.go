@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"riverwatch/uptime"
 )
 
 // A fleet is a database of its own with monitors, and the workers that scan them.
@@ -156,31 +154,6 @@ func (b *bench) someURLs(count int) (urls []string) {
 		urls = append(urls, f.blockURL(i%targetHosts)+strconv.Itoa(i/targetHosts+1))
 	}
 	return urls
-}
-
-// schedules gives the schedule of each monitor.
-func (f *fleet) schedules(ctx context.Context) (map[key]uptime.Schedule, error) {
-	rows, err := f.conn.Query(ctx, "SELECT url, interval_seconds, phase_ms FROM monitors")
-	if err != nil {
-		return nil, fmt.Errorf("list monitors: %w", err)
-	}
-	schedules := make(map[key]uptime.Schedule, f.monitors)
-	var text string
-	var schedule uptime.Schedule
-	_, err = pgx.ForEachRow(rows, []any{&text, &schedule.Interval, &schedule.PhaseMS}, func() error {
-		parsed, err := url.Parse(text)
-		if err != nil {
-			return err //nolint:wrapcheck // it has been parsed before
-		}
-		if monitor, ok := parseKey(parsed.Path); ok {
-			schedules[monitor] = schedule
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list monitors: %w", err)
-	}
-	return schedules, nil
 }
 
 //go:embed sql/settle.sql

@@ -64,6 +64,7 @@ type mode struct {
 var modes = map[string]mode{
 	"run":        {"a fleet at its ordinary work, beside two loops that only fetch", runFleet},
 	"saturate":   {"the most scans a second, beside the most fetches", runSaturate},
+	"overload":   {"a fleet with more to do than it can: good scans, and scans that blame a target that is well", runOverload},
 	"registered": {"the same scans a second with few and with many monitors", runRegistered},
 	"cold":       {"a fleet that is new, and one whose workers were away", runCold},
 	"idle":       {"the memory of a worker with nothing to do", runIdle},

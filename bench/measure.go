@@ -4,12 +4,9 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"riverwatch/uptime"
 )
 
 // A measurement is what a fleet did in a window of time, and what that cost.
@@ -23,14 +20,16 @@ type measurement struct {
 	account
 
 	Demanded float64 `json:"demanded_per_second"`
-	Achieved float64 `json:"achieved_per_second"` // scans recorded
-	Coverage float64 `json:"coverage"`            // of the slots that were due, those with a scan
+	Achieved float64 `json:"achieved_per_second"` // scans of these slots, recorded in time
+	Coverage float64 `json:"coverage"`            // of the slots that were due, those with a scan in time
+	Goodput  float64 `json:"goodput_per_second"`  // good scans that ended while the window lasted
 
-	Lateness percentiles `json:"lateness"` // as the log has it
-	Latency  percentiles `json:"latency"`  // of a probe, as the log has it
-	Seen     targetView  `json:"seen_by_target"`
+	Lateness       percentiles    `json:"lateness"`        // as the log has it
+	LatenessHalves [2]percentiles `json:"lateness_halves"` // of the slots in the first half of the window, and in the second
+	Latency        percentiles    `json:"latency"`         // of a probe, as the log has it
+	Seen           targetView     `json:"seen_by_target"`
 
-	WorkersCPU  float64 `json:"workers_cpu_us"` // for each recorded scan, as all below
+	WorkersCPU  float64 `json:"workers_cpu_us"` // for each scan that ended in the window, as all below
 	PostgresCPU float64 `json:"postgres_cpu_us"`
 	TargetCPU   float64 `json:"target_cpu_us"`
 	SystemCPU   float64 `json:"system_cpu_us"` // workers and Postgres
@@ -44,10 +43,11 @@ type measurement struct {
 
 // An account is what came of what was promised.
 type account struct {
-	Due         int `json:"slots_due"`
-	Recorded    int `json:"slots_recorded"`
-	NotOK       int `json:"slots_recorded_not_ok"` // the target is always well
-	Unaccounted int `json:"slots_unaccounted"`     // neither scanned nor declared
+	Due          int `json:"slots_due"`
+	Recorded     int `json:"slots_recorded"`
+	Inconclusive int `json:"slots_inconclusive"`
+	Blamed       int `json:"slots_blamed"`      // scans that say that the target is unwell, which it never is
+	Unaccounted  int `json:"slots_unaccounted"` // neither scanned nor declared
 }
 
 func (a account) declared() int { return a.Due - a.Recorded - a.Unaccounted }
@@ -109,24 +109,62 @@ func (f *fleet) measure(ctx context.Context, name string, duration time.Duration
 	if err := f.read(ctx, &m, from, until); err != nil {
 		return m, err
 	}
-	// What was used is shared among the scans that were recorded.
-	m.WorkersCPU = microsecondsPer(after.workers-before.workers, m.Recorded)
-	m.PostgresCPU = microsecondsPer(after.postgres-before.postgres, m.Recorded)
-	m.TargetCPU = microsecondsPer(after.target-before.target, m.Recorded)
+	// What was used is shared among the scans that ended meanwhile: with overload, few of them are of the window's slots.
+	ended, err := f.ended(ctx, from, until)
+	if err != nil {
+		return m, err
+	}
+	m.Goodput = float64(ended.Good) / m.Seconds
+	m.WorkersCPU = microsecondsPer(after.workers-before.workers, ended.All)
+	m.PostgresCPU = microsecondsPer(after.postgres-before.postgres, ended.All)
+	m.TargetCPU = microsecondsPer(after.target-before.target, ended.All)
 	m.SystemCPU = m.WorkersCPU + m.PostgresCPU
-	m.WAL = per(after.wal-before.wal, m.Recorded)
+	m.WAL = per(after.wal-before.wal, ended.All)
 	return m, nil
 }
 
+// endedScans are those that ended while a window lasted.
+type endedScans struct{ All, Good int }
+
+//go:embed sql/ended.sql
+var endedSQL string
+
+func (f *fleet) ended(ctx context.Context, from, until time.Time) (endedScans, error) {
+	rows, _ := f.conn.Query(ctx, endedSQL, from, until)
+	ended, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[endedScans])
+	if err != nil {
+		return ended, fmt.Errorf("count the scans that ended: %w", err)
+	}
+	return ended, nil
+}
+
+// inTime is how long after the window its last scans may be in the log. Whatever comes later is not covered: else a fleet
+// that falls behind would cover everything, as long as somebody waits for it.
+const inTime = time.Second
+
 // read reads what came of the slots of a window that has ended.
 func (f *fleet) read(ctx context.Context, m *measurement, from, until time.Time) (err error) {
+	if err := f.wait(ctx, until.Add(inTime), m.Name); err != nil {
+		return err
+	}
+	early, err := f.account(ctx, from, until)
+	if err != nil {
+		return err
+	}
 	if m.account, err = f.awaitAccount(ctx, from, until); err != nil {
 		return err
 	}
 	m.Demanded = float64(m.Due) / m.Seconds
-	m.Achieved = float64(m.Recorded) / m.Seconds
-	m.Coverage = per(m.Recorded, m.Due)
+	m.Achieved = float64(early.Recorded) / m.Seconds
+	m.Coverage = per(early.Recorded, m.Due)
 	if m.Lateness, err = f.percentiles(ctx, latenessSQL, from, until); err != nil {
+		return err
+	}
+	middle := from.Add(until.Sub(from) / 2)
+	if m.LatenessHalves[0], err = f.percentiles(ctx, latenessSQL, from, middle); err != nil {
+		return err
+	}
+	if m.LatenessHalves[1], err = f.percentiles(ctx, latenessSQL, middle, until); err != nil {
 		return err
 	}
 	if m.Latency, err = f.percentiles(ctx, latencySQL, from, until); err != nil {
@@ -146,15 +184,15 @@ func (f *fleet) read(ctx context.Context, m *measurement, from, until time.Time)
 	for _, process := range processes {
 		m.PostgresMemory = max(m.PostgresMemory, memoryOf(process.pid).peak)
 	}
-	schedules, err := f.schedules(ctx)
-	if err != nil {
-		return err
-	}
 	ledger, err := f.takeLedger(ctx)
 	if err != nil {
 		return err
 	}
-	m.Seen = viewOf(ledger, schedules, from, until)
+	starts, err := f.starts(ctx, from.Add(-accountWithin), until)
+	if err != nil {
+		return err
+	}
+	m.Seen = viewOf(ledger, starts, from, until)
 	return nil
 }
 
@@ -169,13 +207,9 @@ const (
 // awaitAccount waits until each slot has a scan or a gap, or could have.
 func (f *fleet) awaitAccount(ctx context.Context, from, until time.Time) (a account, err error) {
 	for {
-		rows, _ := f.conn.Query(ctx, accountSQL, from, until)
-		a, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[account])
-		if err != nil {
-			return a, fmt.Errorf("compare what was promised with what came of it: %w", err)
-		}
-		if a.Unaccounted == 0 || time.Since(until) > accountWithin {
-			return a, nil
+		a, err = f.account(ctx, from, until)
+		if err != nil || a.Unaccounted == 0 || time.Since(until) > accountWithin {
+			return a, err
 		}
 		select {
 		case <-ctx.Done():
@@ -183,6 +217,15 @@ func (f *fleet) awaitAccount(ctx context.Context, from, until time.Time) (a acco
 		case <-time.After(accountTick):
 		}
 	}
+}
+
+func (f *fleet) account(ctx context.Context, from, until time.Time) (account, error) {
+	rows, _ := f.conn.Query(ctx, accountSQL, from, until)
+	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[account])
+	if err != nil {
+		return a, fmt.Errorf("compare what was promised with what came of it: %w", err)
+	}
+	return a, nil
 }
 
 var (
@@ -211,38 +254,4 @@ func (f *fleet) rowBytes(ctx context.Context) (float64, error) {
 		return 0, fmt.Errorf("read the log's size: %w", err)
 	}
 	return per(bytes, count), nil
-}
-
-// A targetView is what the target saw of the slots of a window.
-type targetView struct {
-	Requests int         `json:"requests"`
-	Twice    int         `json:"requests_beyond_the_first_of_a_slot"`
-	Busiest  int         `json:"most_requests_in_a_second"`
-	Lateness percentiles `json:"lateness"` // when a request had been read, minus its slot
-}
-
-func viewOf(ledger ledger, schedules map[key]uptime.Schedule, from, until time.Time) (v targetView) {
-	var late []time.Duration
-	var asked []uint64 // monitor and slot
-	bySecond := map[int64]int{}
-	for i, monitor := range ledger.Keys {
-		at := time.UnixMicro(ledger.At[i])
-		schedule, ok := schedules[monitor]
-		if !ok {
-			continue
-		}
-		slot := schedule.SlotAt(at)
-		if slot.Before(from) || !slot.Before(until) {
-			continue
-		}
-		late = append(late, at.Sub(slot))
-		asked = append(asked, uint64(monitor)<<32|uint64(slot.Unix()))
-		bySecond[at.Unix()]++
-	}
-	slices.Sort(asked)
-	v = targetView{Requests: len(asked), Twice: len(asked) - len(slices.Compact(asked)), Lateness: percentilesOf(late)}
-	for _, count := range bySecond {
-		v.Busiest = max(v.Busiest, count)
-	}
-	return v
 }

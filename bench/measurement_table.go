@@ -7,7 +7,8 @@ import (
 
 // The rows beside which others put theirs.
 const (
-	rowAchieved      = "scans/s recorded"
+	rowAchieved      = "scans/s recorded in time"
+	rowCoverage      = "coverage: slots with a scan in time"
 	rowLatency       = "latency of a probe, ms: p50, p99, max"
 	rowTargetCPU     = "target: CPU us a scan"
 	rowSystemCPU     = "workers and Postgres: CPU us a scan"
@@ -37,16 +38,23 @@ func measurementTable(all ...measurement) table {
 	row("scans/s demanded", func(m measurement) string { return number(m.Demanded) })
 	row(rowAchieved, func(m measurement) string { return number(m.Achieved) })
 	row("slots due", func(m measurement) string { return whole(m.Due) })
-	row("coverage", func(m measurement) string { return percent(m.Coverage) })
+	row(rowCoverage, func(m measurement) string { return percent(m.Coverage) })
 	row("slots declared as gaps, unaccounted for", func(m measurement) string {
 		return fmt.Sprintf("%s, %s", whole(m.declared()), whole(m.Unaccounted))
 	})
-	row("scans that failed at a target that is well", func(m measurement) string { return whole(m.NotOK) })
+	row("scans that blame a target that is well, inconclusive", func(m measurement) string {
+		return fmt.Sprintf("%s, %s", whole(m.Blamed), whole(m.Inconclusive))
+	})
+	row("good scans ended a second", func(m measurement) string { return number(m.Goodput) })
 	row("requests to the target for these slots, beyond one", func(m measurement) string {
 		return fmt.Sprintf("%s, %s", whole(m.Seen.Requests), whole(m.Seen.Twice))
 	})
 	row("most requests in a second", func(m measurement) string { return whole(m.Seen.Busiest) })
 	row("lateness in the log, ms: p50, p99, max", func(m measurement) string { return m.Lateness.String() })
+	row("… of the first half, of the second: p50, p99", func(m measurement) string {
+		first, second := m.LatenessHalves[0], m.LatenessHalves[1]
+		return fmt.Sprintf("%s, %s; %s, %s", number(first.P50), number(first.P99), number(second.P50), number(second.P99))
+	})
 	row("lateness at the target, ms: p50, p99, max", func(m measurement) string { return m.Seen.Lateness.String() })
 	row(rowLatency, func(m measurement) string { return m.Latency.String() })
 	row("workers: CPU us a scan", func(m measurement) string { return number(m.WorkersCPU) })

@@ -26,7 +26,8 @@ type options struct {
 
 	rate        int     // registered: scans a second
 	few, many   int     // registered: monitors
-	first, step float64 // saturate: of what the bare loop reaches
+	first, step float64 // saturate, overload: of what the bare loop reaches
+	saturation  float64 // overload: scans a second
 	fill        time.Duration
 }
 
@@ -57,6 +58,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		"--interval: %s: accepted is 10s to 24h, in whole seconds", o.interval)
 	within(o.duration >= time.Second, "--duration: %s: accepted is 1s or more", o.duration)
 	within(o.workers >= 1 && o.workers <= 16, "--workers: %d: accepted is 1 to 16", o.workers)
+	within(o.saturation >= 0, "--saturation: accepted is 0 or more")
 	within(o.first > 0 && o.step > 0, "--first and --step: accepted is more than 0")
 	within(o.rate >= 1 && o.few >= 10*o.rate && o.many >= o.few && o.many <= 1_000_000,
 		"--rate, --few, --many: accepted is 10 times the rate or more, up to 1000000")
@@ -88,8 +90,9 @@ func (o *options) flags(stderr io.Writer) *flag.FlagSet {
 	flags.IntVar(&o.rate, "rate", 400, "scans a second (registered)")
 	flags.IntVar(&o.few, "few", 10_000, "the fewer monitors (registered)")
 	flags.IntVar(&o.many, "many", 1_000_000, "the more monitors (registered)")
-	flags.Float64Var(&o.first, "first", 0.3, "where to begin, as a part of what the bare loop reaches (saturate)")
-	flags.Float64Var(&o.step, "step", 0.05, "by how much to go on (saturate)")
+	flags.Float64Var(&o.first, "first", 0.3, "where to begin, as a part of what the bare loop reaches (saturate, overload)")
+	flags.Float64Var(&o.step, "step", 0.05, "by how much to go on (saturate, overload)")
+	flags.Float64Var(&o.saturation, "saturation", 0, "scans/s that saturate the fleet; 0: look for it (overload)")
 	flags.DurationVar(&o.fill, "fill", 24*time.Hour, "how much log there is before (day)")
 	return flags
 }
