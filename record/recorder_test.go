@@ -140,6 +140,16 @@ func TestRecorderJudges(t *testing.T) {
 		require.Equal(t, []string{"round status_mismatch", "round status_mismatch"}, p.Scans(t, monitor.ID))
 	})
 
+	t.Run("WhatTheLogHoldsIsJudgedAndNotWhatComesAfterIt", func(t *testing.T) {
+		t.Parallel()
+		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("second"), 86400))
+		p.record(t, monitor, slot(1), good)
+		p.record(t, monitor, slot(2), good)
+		p.record(t, monitor, slot(2), bad) // of another worker, which lost
+		require.Equal(t, []string{"round ok", "round ok"}, p.Scans(t, monitor.ID))
+		require.Zero(t, p.State(t, monitor.ID).Failures)
+	})
+
 	t.Run("WhatSaysNothingOfHowItStandsNow", func(t *testing.T) {
 		t.Parallel()
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("then"), 60))

@@ -165,15 +165,7 @@ func (s *server) answer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	httpServer := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug), // strangers' broken connections
-	}
+	httpServer := s.httpServer(handler)
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -205,6 +197,19 @@ Riverwatch %s is up. Worth opening:
 		s.logger.WarnContext(ctx, "requests were still open when we stopped", slog.Any("error", err))
 	}
 	return nil
+}
+
+// httpServer makes the server of a handler, which waits for nobody for long.
+func (s *server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug), // strangers' broken connections
+	}
 }
 
 // reachable gives an address at which a listener is reached from its own machine.
