@@ -5,6 +5,7 @@ BENCH ?=
 SEED ?= 0
 FAULT ?=
 ROUNDS ?= 1
+BREAK ?=
 COVER_MIN := 93
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -17,7 +18,7 @@ SAY = echo "$$(date +%T) "
 # gin without msgpack, which we do not speak: a sixth of the program, and of the time to build it.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=nomsgpack)
 
-.PHONY: help run build test cover bench benchmarks chaos fuzz lint generate check-generated vuln modules licences tools ci clean compiler
+.PHONY: help run build test cover bench benchmarks chaos mutants fuzz lint generate check-generated vuln modules licences tools ci clean compiler
 
 help:
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -34,7 +35,7 @@ build: ## build bin/riverwatch
 # One package at a time: each has tests that run together, and they share one database and few cores.
 test: compiler ## run the tests against a real TimescaleDB, with the race detector (PKG=./jobs/... for some)
 	@race=-race CGO_ENABLED=1; command -v "$$(go env CC)" >/dev/null || race= CGO_ENABLED=0; \
-	export CGO_ENABLED; exec $(WITH_DATABASE) go test $$race -p 1 -shuffle=on -timeout 10m $(PKG)
+	export CGO_ENABLED; exec $(WITH_DATABASE) go run ./testrun $$race -p 1 -shuffle=on -timeout 10m $(COVER) $(PKG)
 
 # The race detector needs a C compiler.
 compiler:
@@ -45,8 +46,9 @@ compiler:
 	command -v "$$(go env CC)" >/dev/null || \
 	printf '%s\n' "" "*** NO C COMPILER, AND NONE COULD BE INSTALLED: TESTING WITHOUT THE RACE DETECTOR ***" "" >&2
 
-cover: ## measure the tests' coverage of all packages together; fails under 93 %
-	@$(WITH_DATABASE) go test -timeout 10m -coverpkg=./... -coverprofile=coverage.out ./...
+# The same tests, instrumented, which costs minutes of compiling the first time and then next to nothing.
+cover: ## run the tests, and measure what they cover of all packages together; fails under 93 %
+	@$(MAKE) --no-print-directory test COVER='-covermode=atomic -coverpkg=./... -coverprofile=coverage.out'
 	@scripts/cover.sh coverage.out $(COVER_MIN)
 
 bench: build ## measure what a scan costs and how exact it is, beside a bare loop (BENCH='saturate', see docs/performance.md)
@@ -57,8 +59,11 @@ benchmarks: ## run the benchmarks of the packages
 	exec $(WITH_DATABASE) go test -run '^$$' -bench . -benchmem $$packages
 
 chaos: ## break everything on purpose, at full length (FAULT=F18 SEED=7 ROUNDS=3)
-	@exec $(WITH_DATABASE) go test ./chaos -run 'TestChaos|TestInside|TestSimulation' -v -timeout 60m \
+	@exec $(WITH_DATABASE) go run ./testrun ./chaos -run 'TestChaos|TestInside|TestSimulation' -v -timeout 60m \
 	  -chaos.long -chaos.seed=$(SEED) -chaos.fault=$(FAULT) -chaos.rounds=$(ROUNDS)
+
+mutants: $(TOOLS) ## break the program on purpose, and see a test turn red each time (BREAK='file|old|new|./pkg TestName', or a file)
+	@exec $(WITH_DATABASE) go run ./mutants $(if $(BREAK),"$$BREAK")
 
 fuzz: ## run each fuzz test for FUZZTIME (10s)
 	@set -e; for folder in $(call PACKAGES_WITH,Fuzz); do \

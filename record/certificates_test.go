@@ -64,6 +64,10 @@ func TestRecorderKeepsCertificates(t *testing.T) {
 		again := newProcessOn(t, p.Pool)
 		require.NoError(t, again.recorder.Record(t.Context(), dbtest.Scan(monitor.ID, monitorstest.Noon.Add(time.Hour)), leaf(1)))
 		require.Equal(t, 3, p.Count(t, "monitor_certificates"))
+
+		p.Exec(t, "DELETE FROM monitor_certificates")
+		show(monitor, leaf(1))
+		require.Zero(t, p.Count(t, "monitor_certificates"), "what is known to be there is not written again")
 	})
 
 	t.Run("TheNewestHundred", func(t *testing.T) {
