@@ -208,7 +208,7 @@ var (
 // run runs a test of a package's test program and gives the first that is red; none: all are green. It is an error if the
 // test that is named did not run.
 func (l *lab) run(ctx context.Context, program string, t test, overlay string) (red string, err error) {
-	args := []string{"-test.v", "-test.timeout=" + longest}
+	args := []string{"-test.v", "-test.failfast", "-test.timeout=" + longest}
 	if t.name != "" {
 		args = append(args, "-test.run=^"+strings.ReplaceAll(t.name, "/", "$/^")+"$")
 	}
