@@ -6,6 +6,7 @@ SEED ?= 0
 FAULT ?=
 ROUNDS ?= 1
 BREAK ?=
+ARTIFACTS ?=
 COVER_MIN := 93
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -58,9 +59,9 @@ benchmarks: ## run the benchmarks of the packages
 	@packages="$(call PACKAGES_WITH,Benchmark)"; \
 	exec $(WITH_DATABASE) go test -run '^$$' -bench . -benchmem $$packages
 
-chaos: ## break everything on purpose, at full length (FAULT=F18 SEED=7 ROUNDS=3)
-	@exec $(WITH_DATABASE) go run ./testrun ./chaos -run 'TestChaos|TestInside|TestSimulation' -v -timeout 60m \
-	  -chaos.long -chaos.seed=$(SEED) -chaos.fault=$(FAULT) -chaos.rounds=$(ROUNDS)
+chaos: ## break everything on purpose, at full length (FAULT=F18 SEED=7 ROUNDS=3; ARTIFACTS=folder keeps ledgers and tables)
+	@$(if $(ARTIFACTS),mkdir -p $(ARTIFACTS);) exec $(WITH_DATABASE) go run ./testrun ./chaos -v -timeout 60m \
+	  -run 'TestChaos|TestInside|TestSimulation' $(if $(ARTIFACTS),-artifacts -outputdir $(abspath $(ARTIFACTS))) -chaos.long -chaos.seed=$(SEED) -chaos.fault=$(FAULT) -chaos.rounds=$(ROUNDS)
 
 mutants: $(TOOLS) ## break the program on purpose, and see a test turn red each time (BREAK='file|old|new|./pkg TestName', or a file)
 	@exec $(WITH_DATABASE) go run ./mutants $(if $(BREAK),"$$BREAK")

@@ -84,6 +84,7 @@ func wanted(f fault) bool {
 func runFault(t *testing.T, f fault, seed uint64) {
 	t.Helper()
 	w := newWorld(t, f.setup, rand.New(rand.NewPCG(seed, 0)))
+	t.Cleanup(func() { w.keep(t) })
 	w.began = time.Now()
 	f.inject(t, w)
 	w.heal(t)

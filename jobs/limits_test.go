@@ -69,3 +69,39 @@ func TestHostsWithCrowds(t *testing.T) {
 	}
 	waiting(0)
 }
+
+// Who waits for a place in the process holds one at his host. When he gives up, the next one of this host gets it.
+func TestWhoGivesUpGivesBackWhatHeHad(t *testing.T) {
+	t.Parallel()
+	l := testLimiter(Limits{Probes: 1, ProbesPerHost: 1})
+	release, err := l.acquire(t.Context(), "busy", candidate{})
+	require.NoError(t, err)
+
+	impatient, giveUp := context.WithCancel(t.Context())
+	gaveUp, got := make(chan error, 1), make(chan error, 1)
+	acquire := func(ctx context.Context, result chan<- error) {
+		release, err := l.acquire(ctx, "host", candidate{})
+		if err == nil {
+			release(probe.Result{})
+		}
+		result <- err
+	}
+	go acquire(impatient, gaveUp)
+	require.Eventually(t, func() bool { return l.waiting.Load() == 1 }, 10*time.Second, time.Millisecond)
+	go acquire(t.Context(), got)
+	require.Eventually(t, func() bool {
+		l.hostsMu.Lock()
+		defer l.hostsMu.Unlock()
+		return l.waitForHosts == 1
+	}, 10*time.Second, time.Millisecond)
+	giveUp()
+	require.ErrorIs(t, <-gaveUp, context.Canceled)
+	release(probe.Result{})
+	select {
+	case err := <-got:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the place at the host is gone")
+	}
+	require.Empty(t, l.hosts)
+}

@@ -163,6 +163,10 @@ func TestSight(t *testing.T) {
 			"SELECT kind || ' ' || array_to_string(processes, ',') FROM warnings WHERE closed_at IS NULL"))
 		again := "river_job WHERE kind = 'scan' AND (args ->> 'in_place_of_blind')::boolean AND state = 'available'"
 		require.Never(t, func() bool { return !all(again)() }, time.Second, 50*time.Millisecond, "they wait for one that sees")
+		tend, err := p.worker.Queue().Insert(t.Context(), queue.TendArgs{}, nil)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return p.Count(t, "river_job WHERE id = $1 AND state = 'completed'", tend.Job.ID) == 1 },
+			10*time.Second, 10*time.Millisecond, "it does the upkeep, which needs no network")
 
 		n.cut.Store(false)
 		p.Logs.Await(t, "worker sees the network again")

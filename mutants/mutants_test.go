@@ -70,7 +70,7 @@ func TestParseBreaks(t *testing.T) {
 }
 
 // TestRun breaks a module that is made for it, which has a test of Good, none of Neglected, and one that is always red.
-func TestRun(t *testing.T) { //nolint:paralleltest // it changes its folder
+func TestRun(t *testing.T) {
 	module := map[string]string{
 		"go.mod": "module toy\n\ngo 1.26\n",
 		"toy.go": "package toy\n\nfunc Good() int { return 1 }\n\nfunc Neglected() int { return 2 }\n\nfunc Hangs() bool { return false }\n",
@@ -115,7 +115,7 @@ func TestSick(t *testing.T) { t.Fail() }
 		{"OneWhoseTextIsThereTwice", "toy.go|return|break|. TestGood", "toy.go 3 times"},
 		{"OneThatAnotherPackageNotices", "toy.go|return 2|return 3|./user", "red: ./user TestTwo"},
 	} {
-		t.Run(row.name, func(t *testing.T) { //nolint:paralleltest // it changes its folder
+		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer
 			err := run(t.Context(), []string{row.given}, &out)
 			require.Contains(t, out.String(), row.says)
