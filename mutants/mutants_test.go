@@ -18,28 +18,33 @@ func TestBreaksAreOfThisProgram(t *testing.T) {
 	breaks, err := parseBreaks(string(text))
 	require.NoError(t, err)
 	require.Greater(t, len(breaks), 20)
-	names := map[string]bool{}
 	for _, b := range breaks {
-		require.False(t, names[b.name], b.name)
-		names[b.name] = true
-		source, err := os.ReadFile(filepath.Join("..", b.file))
-		require.NoError(t, err, b.name)
-		_, err = b.apply(string(source))
-		require.NoError(t, err, b.name)
-
-		require.NotEmpty(t, b.test.name, b.name)
-		var tests strings.Builder
-		files, err := filepath.Glob(filepath.Join("..", b.test.pkg, "*_test.go"))
-		require.NoError(t, err)
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			require.NoError(t, err)
-			tests.Write(raw)
-		}
-		name, subtest, _ := strings.Cut(b.test.name, "/")
-		require.Contains(t, tests.String(), "func "+name+"(t *testing.T)", b.name)
-		require.True(t, subtest == "" || strings.Contains(tests.String(), `"`+subtest+`"`), "%s: %s", b.name, b.test)
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			requireOfThisProgram(t, b)
+		})
 	}
+}
+
+func requireOfThisProgram(t *testing.T, b deliberate) {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", b.file))
+	require.NoError(t, err)
+	_, err = b.apply(string(source))
+	require.NoError(t, err)
+
+	require.NotEmpty(t, b.test.name)
+	var tests strings.Builder
+	files, err := filepath.Glob(filepath.Join("..", b.test.pkg, "*_test.go"))
+	require.NoError(t, err)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		tests.Write(raw)
+	}
+	name, subtest, _ := strings.Cut(b.test.name, "/")
+	require.Contains(t, tests.String(), "func "+name+"(t *testing.T)")
+	require.True(t, subtest == "" || strings.Contains(tests.String(), `"`+subtest+`"`), b.test)
 }
 
 func TestParseBreaks(t *testing.T) {
