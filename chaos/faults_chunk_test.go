@@ -83,7 +83,8 @@ func dropChunks(t *testing.T, w *world) {
 	t.Helper()
 	w.exec(t, "CREATE TABLE dropped (LIKE monitor_log)")
 	asked, dropped := 0, 0
-	for until := time.Now().Add(full(8*time.Second, time.Minute)); time.Now().Before(until); {
+	until := time.Now().Add(full(8*time.Second, time.Minute))
+	for time.Now().Before(until) || dropped == 0 && time.Now().Before(until.Add(30*time.Second)) {
 		older := time.Now().Add(-8 * time.Second)
 		w.exec(t, "INSERT INTO dropped SELECT * FROM monitor_log WHERE slot < $1", older)
 		chunks, err := w.tryToAsk(t.Context(), "SELECT drop_chunks('monitor_log', older_than => @older::timestamptz)",
