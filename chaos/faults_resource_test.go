@@ -23,15 +23,18 @@ import (
 // Faults of what a worker needs of its host: memory, files, ports, processor; and of targets that use all of it up.
 func resourceFaults() []fault {
 	starved := setup{workers: 1, gaps: []string{"overloaded", "service_down"}, late: time.Minute, noClient: true}
+	crowded := withTimeout(starved, 500*time.Millisecond)
+	crowded.monitors = 600 // sixty scans a second take some 60 ms of a processor
 	return []fault{
 		{"F06", "a worker is short of memory", false, setup{monitors: 300, config: asksForBody}, floodMemory},
+		{"F08", "regexps that would take minutes", false, withTimeout(setup{}, 3*time.Second), matchForever},
 		{"F37", "slow targets fill the pool", false, setup{monitors: 60, workerEnv: []string{"RIVERWATCH_PROBES=40"}}, hangMost},
 		{"F38", "ten thousand targets are silent at once", false, setup{noClient: true, workerEnv: []string{
 			"RIVERWATCH_PROBES=10000", "RIVERWATCH_PROBES_PER_HOST=10000",
 		}, late: 13 * time.Second}, silenceAll},
 		{"F43", "files are used up", true, starved, useUpFiles},
 		{"F44", "local ports are used up", true, withNetwork(starved), useUpPorts},
-		{"F45", "the processor is somewhere else", false, withTimeout(starved, 500*time.Millisecond), starve},
+		{"F45", "the processor is somewhere else", false, crowded, starve},
 	}
 }
 
@@ -121,10 +124,10 @@ func cgroup(t *testing.T, limit limit) (prefix []string) {
 	return []string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, dir}
 }
 
-// starve gives the worker a tenth of the processor, in one go each second, so that its deadlines pass while it stands still.
+// starve gives the worker 4 % of a processor, in one go each second, so that its deadlines pass while it stands still.
 func starve(t *testing.T, w *world) {
 	t.Helper()
-	prefix := cgroup(t, processorLimit(100*time.Millisecond))
+	prefix := cgroup(t, processorLimit(40*time.Millisecond))
 	w.workers[0].terminate(t)
 	since := time.Now()
 	starved := start(t, w.program, w.env(), prefix, "worker")
@@ -154,6 +157,46 @@ func asksForBody(n int) map[string]any {
 		return map[string]any{"json": []map[string]any{{"path": "$.all", "op": "equals", "value": "is well"}}}
 	}
 	return map[string]any{"regexp": `[{0]`}
+}
+
+// matchForever lets one monitor in ten look in a megabyte for what takes a processor half a minute to find missing. All others
+// are scanned on time.
+func matchForever(t *testing.T, w *world) {
+	t.Helper()
+	text := append(bytes.Repeat([]byte("a"), 1<<20-1), 'b')
+	look := func(regexp any) {
+		for n := 7; n < len(w.monitors); n += 10 {
+			status, err := w.request(t.Context(), http.MethodPatch, fmt.Sprintf("/api/v1/monitors/%d", w.monitors[n]),
+				map[string]any{"regexp": regexp}, nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, status)
+		}
+	}
+	w.target.answers(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/first/") || !strings.HasSuffix(r.URL.Path, "7") {
+			return answerAtOnce(w, r)
+		}
+		_, _ = w.Write(text)
+		return false
+	})
+	look("^(.*a){250}$")
+	from := time.Now()
+	time.Sleep(full(12*time.Second, time.Minute))
+	outcomes := func(having string) []string {
+		return w.ask(t, `SELECT outcome || ' ' || count(*) FROM monitor_log AS l JOIN monitors AS m ON m.id = l.monitor_id
+			WHERE slot > @from AND `+having+` GROUP BY outcome ORDER BY outcome`, map[string]any{"from": from})
+	}
+	slow := outcomes("m.regexp IS NOT NULL")
+	t.Logf("those that match for ever: %v; the others: %v", slow, outcomes("m.regexp IS NULL"))
+	require.Contains(t, strings.Join(slow, " "), "regexp_timeout", "the fault is not felt")
+	for _, outcome := range slow {
+		require.Regexp(t, "^(regexp_timeout|inconclusive) ", outcome)
+	}
+	for _, outcome := range outcomes("m.regexp IS NULL") {
+		require.Regexp(t, "^ok ", outcome)
+	}
+	look(nil)
+	w.target.answers(answerAtOnce)
 }
 
 // floodMemory sends each monitor a megabyte, of which the end takes its time, or one that becomes a gigabyte. The worker
@@ -248,11 +291,15 @@ func silenceAll(t *testing.T, w *world) {
 	for _, p := range w.workers {
 		t.Logf("before: at most %d MiB", p.peakMemory(t)>>20)
 	}
-	within := 5*time.Second + 5*time.Second + full(0, 10*time.Second) // the timeout, what the fault grants, a busy machine
+	// The timeout, 5 s that the fault grants, and as long again, as two cores play ten thousand targets and their worker.
+	const within = 20 * time.Second
 	time.Sleep(time.Until(slot.Add(within)))
 	told := w.ask(t, `SELECT outcome || ' ' || count(*) FROM monitor_log WHERE slot = @slot AND monitor_id >= 1000000
 		GROUP BY outcome`, map[string]any{"slot": slot})
 	t.Logf("%v", told)
+	for _, outcome := range told {
+		require.Regexp(t, "^(timeout_header|inconclusive) ", outcome)
+	}
 	for _, p := range w.workers {
 		t.Logf("after: at most %d MiB", p.peakMemory(t)>>20)
 		require.Less(t, p.peakMemory(t), 300<<20+many*64<<10)
@@ -277,9 +324,43 @@ func withNetwork(s setup) setup {
 		mustIP(t, "addr", "add", w.host+"/32", "dev", "lo")
 		t.Cleanup(func() { _, _ = ip("addr", "del", w.host+"/32", "dev", "lo") })
 		mustIP(t, "link", "set", w.link, "up")
-		mustIP(t, "route", "add", strings.TrimSuffix(w.host, ".1")+".2/32", "dev", w.link, "src", w.host)
+		w.connectNetwork(t)
 	}
 	return s
+}
+
+// connectNetwork lets packets to and from the worker's network through, and cutNetwork swallows them: nobody acknowledges
+// what is sent, and nobody is told.
+func (w *world) connectNetwork(t *testing.T) {
+	t.Helper()
+	mustIP(t, "route", "replace", strings.TrimSuffix(w.host, ".1")+".2/32", "dev", w.link, "src", w.host)
+}
+
+func (w *world) cutNetwork(t *testing.T) {
+	t.Helper()
+	mustIP(t, "route", "replace", "blackhole", strings.TrimSuffix(w.host, ".1")+".2/32")
+}
+
+// replaceWorkerByRemote stops the only worker and starts one in a network of its own, which a script may change before it
+// is connected.
+func (w *world) replaceWorkerByRemote(t *testing.T, script string) *process {
+	t.Helper()
+	w.workers[0].terminate(t)
+	remote := start(t, w.program, w.env(), []string{"unshare", "-n"}, "worker") // it waits until it finds its database
+	w.workers = append(w.workers, remote)
+	pid := itoa(remote.cmd.Process.Pid)
+	require.Eventually(t, func() bool { // unshare has done its work
+		ours, _ := os.Readlink("/proc/self/ns/net")
+		its, _ := os.Readlink("/proc/" + pid + "/ns/net")
+		return its != "" && its != ours
+	}, 10*time.Second, 10*time.Millisecond)
+	mustIP(t, "link", "set", w.link+"p", "netns", pid)
+	out, err := exec.Command("nsenter", "-n", "-t", pid, "sh", "-c", script+`
+		ip link set lo up
+		ip addr add "${1%.1}.2/30" dev "$2" && ip link set "$2" up`, "-", w.host, w.link+"p").CombinedOutput()
+	require.NoError(t, err, string(out))
+	remote.name(t)
+	return remote
 }
 
 func ip(args ...string) (string, error) {
@@ -298,21 +379,7 @@ func useUpPorts(t *testing.T, w *world) {
 	t.Helper()
 	since := time.Now()
 	w.target.answers(answerAfter(4 * time.Second))
-	w.workers[0].terminate(t)
-	limited := start(t, w.program, w.env(), []string{"unshare", "-n"}, "worker") // it waits until it finds its database
-	w.workers = append(w.workers, limited)
-	pid := itoa(limited.cmd.Process.Pid)
-	require.Eventually(t, func() bool { // unshare has done its work
-		ours, _ := os.Readlink("/proc/self/ns/net")
-		its, _ := os.Readlink("/proc/" + pid + "/ns/net")
-		return its != "" && its != ours
-	}, 10*time.Second, 10*time.Millisecond)
-	mustIP(t, "link", "set", w.link+"p", "netns", pid)
-	out, err := exec.Command("nsenter", "-n", "-t", pid, "sh", "-c", `ip link set lo up
-		ip addr add "${1%.1}.2/30" dev "$2" && ip link set "$2" up
-		echo "40000 40013" >/proc/sys/net/ipv4/ip_local_port_range`, "-", w.host, w.link+"p").CombinedOutput()
-	require.NoError(t, err, string(out))
-	limited.name(t)
+	limited := w.replaceWorkerByRemote(t, `echo "40000 40013" >/proc/sys/net/ipv4/ip_local_port_range`)
 	time.Sleep(full(12*time.Second, time.Minute))
 	w.requireInconclusive(t, since)
 	w.target.answers(answerAtOnce)
