@@ -52,7 +52,7 @@ func TestChecksFindWhatIsBroken(t *testing.T) {
 			t.Parallel()
 			w := &world{
 				random: rand.New(rand.NewPCG(1, 0)), began: time.Now(), target: &target{}, direct: dbtest.New(t),
-				seen: map[seenRow]int{},
+				seen: map[seenRow]int{}, stopped: time.Now(),
 			}
 			w.createInside(t)
 			slot := time.Now().Truncate(time.Microsecond)

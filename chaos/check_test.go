@@ -39,15 +39,20 @@ func (w *world) heal(t *testing.T) {
 	if from.IsZero() {
 		from = time.Now()
 	}
-	w.awaitScans(t, from, len(w.activeMonitors(t)), 3*time.Minute)
+	limit := 3 * time.Minute // a hang would be cut by nothing else
+	if *longRun && w.healed > 0 {
+		limit = w.healed
+	}
+	w.awaitScans(t, from, len(w.activeMonitors(t)), limit)
 	t.Logf("all monitors are scanned again after %s", time.Since(from).Round(time.Millisecond))
 	if !*longRun {
 		return
 	}
 	var open []string
+	until := from.Add(time.Second) // a worker that died then may have had rounds of slots that were half a second away
 	require.Eventually(t, func() bool {
 		open = w.ask(t, `SELECT 'monitor ' || monitor_id || ' at ' || slot FROM unaccounted_slots(@since, @until)`,
-			pgx.NamedArgs{"since": w.began.Add(-time.Minute), "until": from})
+			pgx.NamedArgs{"since": w.began.Add(-time.Minute), "until": until})
 		return len(open) == 0
 	}, 4*time.Minute, time.Second, "slots are never accounted for: %s", some(open))
 	t.Logf("all slots are accounted for after %s", time.Since(from).Round(time.Second))
@@ -65,6 +70,7 @@ func (w *world) stop(t *testing.T) {
 	t.Helper()
 	w.unwatch()
 	w.watching.Wait()
+	w.stopped = time.Now()
 	for _, p := range w.processes() {
 		if p.alive() {
 			took, code := p.terminate(t)
@@ -90,6 +96,12 @@ func (w *world) check(t *testing.T) {
 		t.Error(violation)
 	}
 	w.checkLedger(t)
+	if w.p99 > 0 && *longRun {
+		late := one[int](t, w.direct, `SELECT percentile_disc(0.99) WITHIN GROUP (ORDER BY late_ms)
+			FROM monitor_log WHERE slot >= $1 AND reason = 'round'`, w.began)
+		t.Logf("lateness p99: %d ms", late)
+		require.Less(t, late, int(w.p99.Milliseconds()))
+	}
 	for _, p := range w.processes() {
 		if strings.Contains(p.stderr.String(), "panic") {
 			t.Errorf("%s panicked", p.role)
@@ -105,6 +117,8 @@ func (w *world) violations(t *testing.T) (violations []string) {
 	args := pgx.NamedArgs{
 		"since": w.began.Add(-time.Minute), "until": time.Now().Add(-2 * time.Second), "reasons": append([]string{}, w.gaps...),
 		"hurt_from": w.hurtFrom.Add(-interval * time.Second), "hurt_until": w.hurtUntil.Add(interval * time.Second),
+		// A long run has waited for them.
+		"stopped": w.stopped, "lost_may": slices.Contains(w.gaps, "worker_lost") && !*longRun,
 		"late_ms": max(w.late, full(lateAgain, 6*time.Second)).Milliseconds(), "tend_may": w.tendMay, "sick_may": w.sick,
 		"clock_may": w.clockMay,
 	}

@@ -4,6 +4,8 @@
 -- what runs in world.check.
 --
 --   @since, @until              the slots to look at
+--   @stopped                    when the workers were told to stop
+--   @lost_may                   whether a round may still be a dead worker's, whom nobody misses for 60 to 90 s
 --   @hurt_from, @hurt_until     when the fault hurt what all scans need
 --   @late_ms                    how late a scan may be at other times
 --   @reasons                    the reasons that gaps may have
@@ -38,12 +40,14 @@ FROM (
 ) AS g
 WHERE g.from_slot <= g.before;
 
--- check: a promised slot has neither a row nor a gap, and no round that is still at work on it
+-- check: a promised slot has neither a row nor a gap, and no round that is still to see to it
 SELECT 'monitor ' || u.monitor_id || ' at ' || u.slot
 FROM unaccounted_slots(@since, @until) AS u
 WHERE NOT EXISTS (
     SELECT 1 FROM live_rounds() AS r
-    WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
+    WHERE
+        r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
+        AND (@lost_may OR u.slot >= @stopped::timestamptz - make_interval(secs => u.interval_seconds))
 );
 
 -- check: a monitor that the API acknowledged is lost, or nothing promises to scan it, or a deleted one stands somewhere

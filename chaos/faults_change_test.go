@@ -41,16 +41,17 @@ func changeFaults() []fault {
 	}
 }
 
-// race lets three tend and three insert rounds, without a pause, besides workers that do the same.
+// race lets three tend and three insert rounds, without a pause, besides workers that do the same. What they share is the
+// database, as three processes do. Each of forty chains has a round every ten seconds: four hundred in the long run.
 func race(t *testing.T, w *world) {
 	t.Helper()
-	pool := dbtest.Open(t, w.proxy.url)
-	inserts := newQueue(t, pool)
 	schedules := w.schedules(t)
 	ctx, cancel := context.WithTimeout(t.Context(), full(12*time.Second, 100*time.Second))
 	defer cancel()
 	var group errgroup.Group
 	for range 3 {
+		pool := dbtest.Open(t, w.proxy.url)
+		inserts := newQueue(t, pool)
 		group.Go(func() error {
 			tend := jobs.Tend{Conn: pool, Queue: inserts, Now: time.Now}
 			for sleep(ctx, time.Millisecond) {

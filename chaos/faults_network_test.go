@@ -12,9 +12,12 @@ import (
 func networkFaults() []fault {
 	return []fault{
 		{"F18", "connections are cut at random bytes", true, setup{gaps: lostWithTheDatabase, late: lateAgain}, cutAtRandom},
-		{"F19", "the network swallows everything", false, setup{gaps: lostWithTheDatabase, late: lateAgain}, swallow},
-		{"F20", "the database is slow to reach", true, setup{}, slowDown},
-		{"F27", "notifications are lost", true, setup{}, loseNotifications},
+		{"F19", "the network swallows everything", false, withNetwork(setup{
+			workers: 1, gaps: lostWithTheDatabase, late: lateAgain, healed: databaseIsBack,
+		}), swallow},
+		{"F19", "the database's host says nothing more", false, setup{gaps: lostWithTheDatabase, late: lateAgain}, fallSilent},
+		{"F20", "the database is slow to reach", true, setup{p99: 5 * time.Second}, slowDown},
+		{"F27", "notifications are lost", true, setup{p99: 3 * time.Second}, loseNotifications},
 	}
 }
 
@@ -30,7 +33,22 @@ func cutAtRandom(t *testing.T, w *world) {
 	})
 }
 
+// swallow lets no packet through between the worker and the rest of the world. No call waits for TCP to give up: each has a
+// deadline of its own.
 func swallow(t *testing.T, w *world) {
+	t.Helper()
+	w.replaceWorkerByRemote(t, "")
+	w.awaitScans(t, time.Now(), len(w.monitors)/4, 30*time.Second)
+	w.hurt(func() {
+		w.cutNetwork(t)
+		time.Sleep(full(15*time.Second, time.Minute))
+		w.connectNetwork(t)
+	})
+}
+
+// fallSilent lets a kernel acknowledge what is sent to the database, and hands it over when nobody waits for the answer any
+// more: who asked for jobs then is given some that nobody works, and that come back when they are rescued.
+func fallSilent(t *testing.T, w *world) {
 	t.Helper()
 	w.hurt(func() {
 		w.proxy.silent.Store(true)

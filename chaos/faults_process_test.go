@@ -33,7 +33,7 @@ func afterSleep(workers int) setup {
 func processFaults() []fault {
 	return []fault{
 		{"F01", "a worker is killed in the middle of scans", true, afterDeath(2), killWorker},
-		{"F02", "all workers are dead for a while", false, setup{noClient: true, gaps: lostWithWorkers, late: lateAgain}, killAllWorkers},
+		{"F02", "all workers are dead for a while", false, setup{monitors: 200, noClient: true, gaps: lostWithWorkers, late: lateAgain}, killAllWorkers},
 		{"F03", "workers are killed again and again", false, setup{workers: 3, gaps: lostWithWorkers, late: lateAgain}, killStorm},
 		{"F04", "a worker is frozen past its rescue", false, afterSleep(2), freezeWorker},
 		{"F05", "a worker is asked to stop", true, setup{}, stopWorker},
@@ -58,7 +58,7 @@ func killWorker(t *testing.T, w *world) {
 	require.Eventually(t, func() bool {
 		return len(w.ask(t, "SELECT slot::text FROM unaccounted_slots(@since, @until)",
 			pgx.NamedArgs{"since": w.began.Add(-time.Minute), "until": killed})) == 0
-	}, 2*time.Minute, time.Second, "what the worker had open is not declared within two minutes")
+	}, 95*time.Second, time.Second, "what the worker had open is not declared: 60 s until it is lost, 30 s until somebody looks")
 	require.NotEmpty(t, w.ask(t, "SELECT reason FROM scan_gaps WHERE reason = 'worker_lost'", nil))
 }
 
@@ -113,7 +113,8 @@ func killAllWorkers(t *testing.T, w *world) {
 }
 
 // requireNoBurst looks at an interval after all were away: each monitor was asked for its present slot, at most for the
-// next one as well, and not all in one moment.
+// next one as well, and not all in one moment. Those that wake are spread over three quarters of an interval, while the
+// next slots come: in each second 23 % of all are due, and by chance some more.
 func (w *world) requireNoBurst(t *testing.T, from time.Time) {
 	t.Helper()
 	perPath, perSecond := map[string]int{}, map[int64]int{}
@@ -124,13 +125,14 @@ func (w *world) requireNoBurst(t *testing.T, from time.Time) {
 		}
 	}
 	for path, count := range perPath {
-		require.LessOrEqual(t, count, 3, "%s: old slots are caught up with", path)
+		require.LessOrEqual(t, count, 2, "%s: old slots are caught up with", path)
 	}
 	for second, count := range perSecond {
-		require.LessOrEqual(t, count, len(w.created)*3/4, "at %d", second)
+		require.LessOrEqual(t, count, len(w.created)*35/100, "at %d", second)
 	}
 }
 
+// killStorm kills thirty workers or so. (In ten minutes they would be two hundred, and no other ones.)
 func killStorm(t *testing.T, w *world) {
 	t.Helper()
 	for until := time.Now().Add(90 * time.Second); time.Now().Before(until); {
@@ -138,6 +140,14 @@ func killStorm(t *testing.T, w *world) {
 		w.anyWorker(t).kill(t)
 		w.workers = append(w.workers, w.startWorker(t))
 	}
+	w.calm = time.Now()
+	time.Sleep(95 * time.Second) // as after one that is killed
+	require.Empty(t, w.ask(t, `SELECT args::text FROM river_job
+		WHERE state = 'running' AND attempted_at < now() - INTERVAL '1 minute'`, nil), "what the dead had is never given back")
+	living := 5 * len(slices.DeleteFunc(w.processes(), func(p *process) bool { return !p.alive() }))
+	require.LessOrEqual(t, len(w.ask(t, `SELECT pid::text FROM pg_stat_activity
+		WHERE datname = current_database() AND application_name = 'riverwatch' AND pid <> pg_backend_pid()`, nil)),
+		living+int(w.direct.Config().MaxConns), "sessions of the dead stay open")
 }
 
 func freezeWorker(t *testing.T, w *world) {
@@ -205,10 +215,11 @@ func killLeader(t *testing.T, w *world) {
 	old.kill(t)
 	killed := time.Now()
 	w.calm = killed
-	w.requireOnTime(t, killed, time.Second)
 	require.NotSame(t, old, w.leader(t))
-	require.Less(t, time.Since(killed), 60*time.Second)
-	t.Logf("a new leader after at most %s", time.Since(killed).Round(time.Second))
+	took := time.Since(killed)
+	t.Logf("a new leader after %s", took.Round(time.Second))
+	require.Less(t, took, 21*time.Second, "its term of 15 s, and 6 s until somebody asks")
+	w.requireOnTime(t, killed, time.Second)
 }
 
 func freezeLeader(t *testing.T, w *world) {

@@ -41,8 +41,10 @@ type setup struct {
 	config     func(n int) map[string]any   // of a monitor, besides what all have
 
 	gaps     []string      // the reasons that gaps may have; none: there may be no gap
-	late     time.Duration // how late a scan may be; 0: 6 s, and in the short run what a busy machine needs
+	late     time.Duration // how late a scan may be; 0: 6 s, and in the short run, which asserts no times, what none can be
 	sick     bool          // the target may be found failing
+	healed   time.Duration // when all must be scanned again, in the long run; 0: some time
+	p99      time.Duration // how late one scan in a hundred may be, in the long run; 0: as late as all
 	clockMay bool          // database and workers have different clocks
 	tendMay  bool          // tend may find something
 }
@@ -68,6 +70,7 @@ type world struct {
 	// When the fault hurt what all scans need, so that they may be late. Zero: it did not.
 	hurtFrom, hurtUntil time.Time
 	calm                time.Time // from when on all is to be well; zero: when the fault has returned
+	stopped             time.Time // when the workers were told to stop
 
 	watching sync.WaitGroup
 	unwatch  context.CancelFunc
