@@ -34,12 +34,7 @@ type target struct {
 	answer answer
 }
 
-func newTarget(t *testing.T) *target {
-	t.Helper()
-	return newTargetAt(t, "127.0.0.1")
-}
-
-func newTargetAt(t *testing.T, host string) *target {
+func newTarget(t *testing.T, host string) *target {
 	t.Helper()
 	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)

@@ -101,7 +101,7 @@ func newWorld(t *testing.T, s setup, random *rand.Rand) *world {
 	if s.prepare != nil {
 		s.prepare(t, w)
 	}
-	w.target = newTargetAt(t, w.host)
+	w.target = newTarget(t, w.host)
 	w.openDatabase(t)
 	if s.chunks > 0 { // before there is a row: a chunk keeps its length
 		w.exec(t, "SELECT set_chunk_time_interval('monitor_log', make_interval(secs => $1))", s.chunks.Seconds())
