@@ -12,26 +12,24 @@ import (
 
 const countRoundMonitors = `-- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
-    SELECT FROM round_monitors($1::integer, $2::integer, $3::timestamptz)
-    LIMIT $4::integer
+    SELECT FROM monitors
+    WHERE
+        interval_seconds = $1 AND phase_ms = $2
+        AND paused_at IS NULL AND deleted_at IS NULL
+    LIMIT $3::integer
 ) AS counted
 `
 
 type CountRoundMonitorsParams struct {
 	IntervalSeconds int
 	PhaseMS         int
-	Slot            time.Time
 	AtMost          int
 }
 
-// CountRoundMonitors counts the active monitors to which a round is promised, up to a number.
+// CountRoundMonitors counts the active monitors of an interval and phase, up to a number. Some may be promised later slots
+// only, which each would have to be asked for.
 func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitorsParams) (int, error) {
-	row := q.db.QueryRow(ctx, countRoundMonitors,
-		arg.IntervalSeconds,
-		arg.PhaseMS,
-		arg.Slot,
-		arg.AtMost,
-	)
+	row := q.db.QueryRow(ctx, countRoundMonitors, arg.IntervalSeconds, arg.PhaseMS, arg.AtMost)
 	var column_1 int
 	err := row.Scan(&column_1)
 	return column_1, err

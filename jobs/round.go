@@ -143,7 +143,7 @@ func (w *roundWorker) begin(ctx context.Context, job *river.Job[queue.RoundArgs]
 			return fmt.Errorf("lock the round: %w", err)
 		}
 		count, err := queries.CountRoundMonitors(ctx, db.CountRoundMonitorsParams{
-			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, Slot: args.Slot, AtMost: queue.RoundSize + 1,
+			IntervalSeconds: args.Interval, PhaseMS: args.PhaseMS, AtMost: queue.RoundSize + 1,
 		})
 		if err != nil {
 			return fmt.Errorf("count monitors: %w", err)

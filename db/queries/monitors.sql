@@ -119,10 +119,14 @@ WHERE
 ORDER BY monitors.name, monitors.id
 LIMIT @page_size::integer;
 
--- CountRoundMonitors counts the active monitors to which a round is promised, up to a number.
+-- CountRoundMonitors counts the active monitors of an interval and phase, up to a number. Some may be promised later slots
+-- only, which each would have to be asked for.
 -- name: CountRoundMonitors :one
 SELECT count(*)::integer FROM (
-    SELECT FROM round_monitors(@interval_seconds::integer, @phase_ms::integer, @slot::timestamptz)
+    SELECT FROM monitors
+    WHERE
+        interval_seconds = @interval_seconds AND phase_ms = @phase_ms
+        AND paused_at IS NULL AND deleted_at IS NULL
     LIMIT @at_most::integer
 ) AS counted;
 

@@ -50,10 +50,10 @@ AS $$
     WHERE
         m.interval_seconds = round_monitors.interval_seconds AND m.phase_ms = round_monitors.phase_ms
         AND m.paused_at IS NULL AND m.deleted_at IS NULL
-        AND EXISTS (
-            SELECT 1 FROM monitor_schedules AS s
-            WHERE s.monitor_id = m.id AND s.until_at IS NULL AND s.from_at <= round_monitors.slot
-        )
+        -- No join: the planner, before it has seen statistics of a new fleet, reads all schedules for each monitor of the round.
+        AND (
+            SELECT s.from_at FROM monitor_schedules AS s WHERE s.monitor_id = m.id AND s.until_at IS NULL
+        ) <= round_monitors.slot
 $$;
 
 -- live_rounds gives the rounds that are still to scan or to account for a slot. A sibling has a part, which is not 0.
