@@ -22,9 +22,13 @@ const (
 	rescueAfter = 60 * time.Second
 	// So that River UI has a past to show, and the table stays small.
 	completedFor = time.Hour
-	// How late a round may be found. Rounds are few, so that asking often is cheap.
-	fetchPollInterval = 150 * time.Millisecond
-	fetchCooldown     = 50 * time.Millisecond
+	// How late a job of the future may be found: one whose time has come is told of. To ask is most of what a worker with few
+	// monitors costs, and so nobody asks oftener than he must. A round has half a second until its slot (uptime.RoundLead),
+	// and a second look waits for seconds.
+	pollRounds    = 200 * time.Millisecond
+	pollScans     = 400 * time.Millisecond
+	pollUpkeep    = 5 * time.Second
+	fetchCooldown = 50 * time.Millisecond
 	// A round mostly waits for its targets, so that many may be open at once: probes in flight are limited elsewhere.
 	maxRounds = 1000
 	maxScans  = 200
@@ -41,12 +45,11 @@ func newClient(
 	config.CompletedJobRetentionPeriod = completedFor
 	config.RetryPolicy = retrySoon{}
 	config.FetchOnlyKnownKinds = true // in a rolling deploy: what only a newer program knows waits for one
-	config.FetchPollInterval = fetchPollInterval
 	config.FetchCooldown = fetchCooldown
 	config.Queues = map[string]river.QueueConfig{
-		queue.Rounds: {MaxWorkers: maxRounds},
-		queue.Scans:  {MaxWorkers: maxScans},
-		queue.Upkeep: {MaxWorkers: 2},
+		queue.Rounds: {MaxWorkers: maxRounds, FetchPollInterval: pollRounds},
+		queue.Scans:  {MaxWorkers: maxScans, FetchPollInterval: pollScans},
+		queue.Upkeep: {MaxWorkers: 2, FetchPollInterval: pollUpkeep},
 	}
 	config.PeriodicJobs = []*river.PeriodicJob{
 		river.NewPeriodicJob(river.PeriodicInterval(time.Minute),
