@@ -19,9 +19,8 @@ import (
 // A scan outside rounds that is not begun by then is no longer wanted: whoever asked has left, and a round has come.
 const scanWithin = 2 * time.Minute
 
-// For so long a worker takes no scans when it has given one back for others to take. They ask thrice as often, and River needs a
-// moment to give it back.
-const handOverWithin = 500 * time.Millisecond
+// For so long a worker takes no scans when it has given one back for others to take: they ask twice meanwhile.
+const handOverWithin = 2 * pollScans
 
 // scanWorker works scans outside rounds.
 type scanWorker struct {
