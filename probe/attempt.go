@@ -22,6 +22,7 @@ type attempt struct {
 	secrets []string // that are hidden in texts
 	start   time.Time
 	lag     time.Duration // of the pulse, when the probe began
+	waited  time.Duration // for memory
 	result  Result
 	unmet   verdict // of the first expectation that is not met; zero if there is none
 	dialer  egress.Dialer
@@ -55,8 +56,8 @@ func (a *attempt) met(good verdict) verdict {
 	return good
 }
 
-// starved takes back what a probe says of time, if this process was kept from running meanwhile: for a fifth of the
-// deadline, or for half of it where a regexp was at work, which itself keeps others from running.
+// starved takes back what a probe says of time, if this process was kept from running meanwhile, or waited for memory: for
+// a fifth of the deadline, or for half of it where a regexp was at work, which itself keeps others from running.
 func (a *attempt) starved(v verdict) verdict {
 	bearable := a.target.Timeout / 5
 	switch {
@@ -65,8 +66,8 @@ func (a *attempt) starved(v verdict) verdict {
 	case v.outcome != uptime.TooSlow && !v.outcome.TimedOut():
 		return v
 	}
-	if a.pulse.lag()-a.lag > bearable {
-		return verdict{uptime.Inconclusive, "this host was too busy to tell: its processors were not free for the probe"}
+	if a.pulse.lag()-a.lag+a.waited > bearable {
+		return verdict{uptime.Inconclusive, "this host was too busy to tell: its processors or memory were not free for the probe"}
 	}
 	return v
 }

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -51,24 +53,26 @@ func (a *attempt) expectHeaders(ctx context.Context, header http.Header) {
 	}
 }
 
-// expectText matches a body, or what else is text of an answer, against the regexps.
-func (a *attempt) expectText(ctx context.Context, text []byte) {
+// expectText matches a body, or what else is text of an answer, against the regexps. It may be in pieces.
+func (a *attempt) expectText(ctx context.Context, text ...[]byte) {
 	if a.target.Regexp != "" {
-		matched, decided := a.expectMatch(ctx, a.target.Regexp, a.target.RegexpInvert, text)
+		matched, decided := a.expectMatch(ctx, a.target.Regexp, a.target.RegexpInvert, text...)
 		if !decided {
 			return
 		}
 		a.result.RegexpMatched = &matched
 	}
 	for _, pattern := range a.target.Expectations.Regexps {
-		if _, decided := a.expectMatch(ctx, pattern, false, text); !decided {
+		if _, decided := a.expectMatch(ctx, pattern, false, text...); !decided {
 			return
 		}
 	}
 }
 
-func (a *attempt) expectMatch(ctx context.Context, pattern string, invert bool, text []byte) (matched, decided bool) {
-	matched, err := a.matcher.match(ctx, pattern, text)
+func (a *attempt) expectMatch(
+	ctx context.Context, pattern string, invert bool, text ...[]byte,
+) (matched, decided bool) {
+	matched, err := a.matcher.match(ctx, pattern, text...)
 	if err != nil {
 		a.miss(matchVerdict(ctx, err))
 		return false, false
@@ -90,12 +94,12 @@ func expectedMatch(pattern string, invert, matched bool) Expected {
 
 // expectJSON compares values of a JSON body. Paths are singular queries of RFC 9535, which Target.Check sees to: each
 // names one value at most, and costs no more than its length.
-func (a *attempt) expectJSON(ctx context.Context, body []byte, truncated bool) {
+func (a *attempt) expectJSON(ctx context.Context, truncated bool, body ...[]byte) {
 	expectations := a.target.Expectations.JSON
 	if len(expectations) == 0 {
 		return
 	}
-	document, why, err := a.matcher.decode(ctx, body, truncated)
+	document, why, err := a.matcher.decode(ctx, truncated, body...)
 	if err != nil {
 		a.miss(matchVerdict(ctx, err))
 		return
@@ -113,15 +117,21 @@ func (a *attempt) expectJSON(ctx context.Context, body []byte, truncated bool) {
 }
 
 // decode decodes a body, or says why it cannot. It takes a matcher's place, because it takes as long.
-func (m *matcher) decode(ctx context.Context, body []byte, truncated bool) (document any, why string, err error) {
+func (m *matcher) decode(
+	ctx context.Context, truncated bool, body ...[]byte,
+) (document any, why string, err error) {
 	if err := m.free.Acquire(ctx, 1); err != nil {
 		return nil, "", errNoMatcher
 	}
 	defer m.free.Release(1)
+	readers := make([]io.Reader, len(body))
+	for i, piece := range body {
+		readers[i] = bytes.NewReader(piece)
+	}
 	switch {
 	case truncated:
 		return nil, "a body that is too large to be read whole", nil
-	case json.Unmarshal(body, &document) != nil:
+	case json.UnmarshalRead(io.MultiReader(readers...), &document) != nil:
 		return nil, "a body that is not JSON", nil
 	}
 	return document, "", nil
@@ -231,7 +241,7 @@ func (a *attempt) expectCertificate() {
 // expectInTime compares how long the probe took with what its owner finds too long, and then, if all expectations are met,
 // with what he finds slow. It gives the verdict of a probe whose answer is good.
 func (a *attempt) expectInTime(good verdict) verdict {
-	took := time.Since(a.start)
+	took := time.Since(a.start) - a.waited
 	if most := a.target.Expectations.MaxTotalMS; most > 0 {
 		a.expect(uptime.TooSlow, expectedTime("max_total_ms", most, took))
 	}

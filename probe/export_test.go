@@ -2,6 +2,8 @@ package probe
 
 import (
 	"context"
+	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -9,10 +11,13 @@ import (
 	"riverwatch/uptime"
 )
 
-// OccupyMatchers takes all places for matching.
-func (p *Prober) OccupyMatchers() {
+// OccupyMatchers takes all places for matching, until it lets them go.
+func (p *Prober) OccupyMatchers() (letGo func()) {
+	taken := int64(0)
 	for p.matcher.free.TryAcquire(1) {
+		taken++
 	}
+	return func() { p.matcher.free.Release(taken) }
 }
 
 // Break makes each probe panic.
@@ -72,4 +77,88 @@ func (p *Prober) BePatient() { p.pulse.slack = time.Hour }
 func (p *Prober) Halt() (goOn func()) {
 	p.pulse.mu.Lock()
 	return p.pulse.mu.Unlock
+}
+
+// OccupyMemory takes the whole budget of bodies, and gives it back to nobody who waits for it.
+func (p *Prober) OccupyMemory() {
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
+	p.memory.used = p.memory.limit
+}
+
+// BorrowMemory is OccupyMemory, until it is given back.
+func (p *Prober) BorrowMemory() (giveBack func()) {
+	p.OccupyMemory()
+	return func() {
+		p.memory.mu.Lock()
+		defer p.memory.mu.Unlock()
+		p.memory.used = 0
+		p.memory.settle()
+	}
+}
+
+// MemoryUsed is how much of the budget of bodies is in use.
+func (p *Prober) MemoryUsed() int { return p.memory.Used() }
+
+// MemoryWaiting is how many bodies wait for memory.
+func (p *Prober) MemoryWaiting() int {
+	p.memory.mu.Lock()
+	defer p.memory.mu.Unlock()
+	return p.memory.waiting.Len()
+}
+
+// Used is how much is in use.
+func (m *memory) Used() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
+}
+
+// NewMemory is newMemory.
+func NewMemory(limit int) *memory { return newMemory(limit) }
+
+// NewBody makes a body that may come to have so many bytes.
+func (m *memory) NewBody(most int) *keptBody { return &keptBody{memory: m, most: most} }
+
+// ReadFrom is readFrom, and whole if the source ends.
+func (b *keptBody) ReadFrom(ctx context.Context, source io.Reader) error {
+	ended, err := b.readFrom(ctx, source)
+	if ended {
+		b.whole()
+	}
+	return err
+}
+
+// Text gives what is kept, and whether the rest is lost.
+func (b *keptBody) Text() ([]byte, bool) {
+	text, lost := b.text()
+	return slices.Concat(text...), lost
+}
+
+// Lost reports whether the body has given way.
+func (b *keptBody) Lost() bool {
+	b.memory.mu.Lock()
+	defer b.memory.mu.Unlock()
+	return b.lost
+}
+
+// Release is release.
+func (b *keptBody) Release() { b.release() }
+
+// What of a body is outside the budget, and how much is allotted at a time.
+const (
+	FreeBytes  = freePieces * pieceBytes
+	PieceBytes = pieceBytes
+)
+
+// ReadRunes gives the runes of a text in pieces, as a match reads them.
+func ReadRunes(text ...[]byte) (runes []rune, sizes []int) {
+	reader := turnReader{later: text, ctx: context.Background(), free: semaphore.NewWeighted(1)}
+	for {
+		char, size, err := reader.ReadRune()
+		if err != nil {
+			return runes, sizes
+		}
+		runes, sizes = append(runes, char), append(sizes, size)
+	}
 }

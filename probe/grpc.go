@@ -18,7 +18,7 @@ import (
 
 const (
 	grpcHealthPath  = "/grpc.health.v1.Health/Check"
-	maxGRPCBytes    = 64 << 10 // of an answer, which has 7 bytes
+	maxGRPCBytes    = 4 << 10 // of an answer, which has 7 bytes
 	grpcServing     = 1
 	grpcPrefixBytes = 5 // a flag and the length
 )

@@ -1,29 +1,26 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"riverwatch/uptime"
 )
 
 const (
-	defaultBodyBytes = 1 << 20   // of a body that are read: a page that says that all is well is smaller
-	maxPooledBytes   = 256 << 10 // of a buffer that is kept for the next probe: most bodies are small
+	defaultBodyBytes  = 1 << 20  // of a body that are read: a page that says that all is well is smaller
+	defaultBodyMemory = 64 << 20 // of all bodies that are kept to be matched
 )
 
 // judge reads the body of an answer and says whether it is what the target's owner expects. That it arrived whole comes
 // first, its status second, the rest after that.
 func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) verdict {
-	body := buffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // it holds no others
-	defer putBuffer(body)
-
+	body := a.bodyOf(answer)
+	defer body.release()
 	truncated, v := a.take(ctx, hop, answer, body)
 	if v.outcome != "" {
 		return v
@@ -37,9 +34,14 @@ func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) ve
 		Met: accepts(a.target.AcceptedStatuses, answer.StatusCode),
 	})
 	a.expectHeaders(ctx, answer.Header)
-	if answer.Request.Method != http.MethodHead {
-		a.expectText(ctx, body.Bytes())
-		a.expectJSON(ctx, body.Bytes(), truncated)
+	if answer.Request.Method != http.MethodHead && a.target.asksForBody() {
+		text, lost := body.text()
+		if lost {
+			a.miss(bodyLost)
+		} else {
+			a.expectText(ctx, text...)
+			a.expectJSON(ctx, truncated, text...)
+		}
 	}
 	if truncated {
 		return a.met(verdict{uptime.OKTruncated, ""})
@@ -47,21 +49,31 @@ func (a *attempt) judge(ctx context.Context, hop *hop, answer *http.Response) ve
 	return a.met(verdict{uptime.OK, ""})
 }
 
-// take reads the body of an answer to its end or to the cap, and gives a verdict if it does not come whole. What is not asked
-// for is not kept in the buffer, but for the first of it. Nothing is allocated for the length that a header claims.
+// bodyOf prepares to keep a body. What is not asked for is not kept, but for the first of it. Nothing is allocated for the
+// length that a header claims.
+func (a *attempt) bodyOf(answer *http.Response) *keptBody {
+	most := a.settings.MaxBodyBytes
+	if !a.target.asksForBody() {
+		most = min(most, int64(a.searchedBytes()))
+	}
+	if answer.ContentLength >= 0 {
+		most = min(most, answer.ContentLength)
+	}
+	return &keptBody{memory: a.memory, most: int(most)}
+}
+
+// take reads the body of an answer to its end or to the cap, and gives a verdict if it does not come whole.
 func (a *attempt) take(
-	ctx context.Context, hop *hop, answer *http.Response, body *bytes.Buffer,
+	ctx context.Context, hop *hop, answer *http.Response, body *keptBody,
 ) (truncated bool, v verdict) {
 	hop.enter(inBody)
 	most := a.settings.MaxBodyBytes
-	keep := most
-	if !a.target.asksForBody() {
-		keep = min(most, int64(a.searchedBytes()))
-	}
-	size, err := body.ReadFrom(io.LimitReader(answer.Body, keep))
-	if err == nil && size == keep && keep < most {
+	ended, err := body.readFrom(ctx, answer.Body)
+	a.waited += body.waited
+	size := int64(body.size)
+	if err == nil && !ended && size < most {
 		var rest int64
-		rest, err = io.Copy(io.Discard, io.LimitReader(answer.Body, most-keep))
+		rest, err = io.Copy(io.Discard, io.LimitReader(answer.Body, most-size))
 		size += rest
 	}
 	if err == nil && size >= most {
@@ -72,10 +84,11 @@ func (a *attempt) take(
 		}
 	}
 	a.result.BodyBytes = &size
-	a.excerpt(body.Bytes())
+	a.excerpt(body.beginning(a.searchedBytes()))
 	if err != nil {
 		return truncated, bodyVerdict(ctx, err)
 	}
+	body.whole()
 	hop.received()
 	return truncated, verdict{}
 }
@@ -96,13 +109,4 @@ func (a *attempt) searchedBytes() int {
 		longest = max(longest, len(a.secrets[0]))
 	}
 	return maxExcerptBytes + longest
-}
-
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-func putBuffer(buffer *bytes.Buffer) {
-	if buffer.Cap() <= maxPooledBytes {
-		buffer.Reset()
-		buffers.Put(buffer)
-	}
 }

@@ -42,14 +42,14 @@ func newMatcher() *matcher {
 	}
 }
 
-// match reports whether a body matches a pattern. It returns soon after ctx ends: a match under way is cut short, and
-// then not decided, whatever the engine says, because it saw an end of the body that is none.
-func (m *matcher) match(ctx context.Context, pattern string, body []byte) (bool, error) {
+// match reports whether a text, in any number of pieces, matches a pattern. It returns soon after ctx ends: a match under
+// way is cut short, and then not decided, whatever the engine says, because it saw an end of the text that is none.
+func (m *matcher) match(ctx context.Context, pattern string, text ...[]byte) (bool, error) {
 	compiled, err := m.compile(pattern)
 	if err != nil {
 		return false, err
 	}
-	reader := &turnReader{rest: body, ctx: ctx, free: m.free}
+	reader := &turnReader{later: text, ctx: ctx, free: m.free}
 	if reader.err = reader.begin(); reader.err != nil {
 		return false, reader.err
 	}
@@ -99,10 +99,11 @@ const runesPerLook = 64
 // A turnReader reads runes while it is its match's turn. It is how a match is cancelled, for which regexp has no other way,
 // and how it lets others have their turns: a few slow regexps must not starve all that are quick.
 type turnReader struct {
-	rest []byte
-	ctx  context.Context //nolint:containedctx // regexp asks for runes without one
-	free *semaphore.Weighted
-	err  error // why there are no more runes, if not for the end of the body
+	rest  []byte
+	later [][]byte        // what comes after it
+	ctx   context.Context //nolint:containedctx // regexp asks for runes without one
+	free  *semaphore.Weighted
+	err   error // why there are no more runes, if not for the end of the text
 
 	runes    int
 	turn     bool // it has a place, and a thread
@@ -168,13 +169,34 @@ func threadCPU() time.Duration {
 func (r *turnReader) ReadRune() (rune, int, error) {
 	if r.runes++; r.runes%runesPerLook == 0 && r.err == nil {
 		if r.err = r.look(); r.err != nil {
-			r.rest = nil
+			r.rest, r.later = nil, nil
 		}
+	}
+	for len(r.rest) == 0 && len(r.later) > 0 {
+		r.rest, r.later = r.later[0], r.later[1:]
+	}
+	if len(r.later) > 0 && !utf8.FullRune(r.rest) {
+		return r.readAcross()
 	}
 	if len(r.rest) == 0 {
 		return 0, 0, io.EOF
 	}
 	char, size := utf8.DecodeRune(r.rest)
 	r.rest = r.rest[size:]
+	return char, size, nil
+}
+
+// readAcross reads a rune that lies in two pieces, if it is one. It lies in no more: all but the last are longer than any rune.
+func (r *turnReader) readAcross() (rune, int, error) {
+	begun, next := len(r.rest), r.later[0]
+	var across [utf8.UTFMax]byte
+	n := copy(across[:], r.rest)
+	n += copy(across[n:], next)
+	char, size := utf8.DecodeRune(across[:n])
+	if size < begun { // no rune
+		r.rest = r.rest[size:]
+	} else {
+		r.rest, r.later = next[size-begun:], r.later[1:]
+	}
 	return char, size, nil
 }

@@ -25,6 +25,7 @@ const maxHeaderBytes = 64 << 10
 type Settings struct {
 	Policy       egress.Policy
 	MaxBodyBytes int64          // of a body that are read, counted after decompression; 0 means 1 MiB
+	BodyMemory   int            // bytes of all bodies together that are kept to be matched; 0 means 64 MiB
 	Resolver     netip.AddrPort // the DNS server to ask; zero: those of /etc/resolv.conf
 	Contact      string         // a URL or an e-mail address, for the User-Agent; may be empty
 }
@@ -34,6 +35,7 @@ type Prober struct {
 	settings  Settings
 	userAgent string
 	matcher   *matcher
+	memory    *memory
 	pulse     *pulse
 	logger    *slog.Logger
 }
@@ -48,6 +50,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		logger:    logger,
 	}
 	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)
+	p.memory = newMemory(max(cmp.Or(settings.BodyMemory, defaultBodyMemory), int(p.settings.MaxBodyBytes)))
 	return p
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"time"
 
 	"riverwatch/uptime"
@@ -65,26 +64,35 @@ func before(ctx context.Context, at time.Time) time.Time {
 // listen reads until the regexp matches, the target hangs up, or the deadline comes. Each time the target pauses, what has
 // come is matched.
 func (a *attempt) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
-	said := make([]byte, 0, 4<<10)
+	said := &keptBody{memory: a.memory, most: maxTalkBytes}
+	defer said.release()
 	unmatched := false // whether some of it has not been matched
 	for {
+		room, err := said.room(ctx)
+		a.waited = said.waited
+		if err != nil {
+			return bodyVerdict(ctx, err)
+		}
+		if len(room) == 0 {
+			return a.said(hop, said, false, bodyLost)
+		}
 		pause := time.Second
 		if unmatched {
 			pause = talkPause
 		}
 		_ = conn.SetReadDeadline(before(ctx, time.Now().Add(pause)))
-		said = slices.Grow(said, 1)
-		n, err := conn.Read(said[len(said):min(cap(said), maxTalkBytes)])
+		n, err := conn.Read(room)
 		if n > 0 {
-			if len(said) == 0 {
+			if said.size == 0 {
 				hop.mark(&hop.firstByteAt)
 				hop.enter(inBody)
 			}
-			said, unmatched = said[:len(said)+n], true
+			said.size += n
+			unmatched = true
 		}
 
 		paused := errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil
-		full := len(said) == maxTalkBytes
+		full := said.size == maxTalkBytes
 		switch {
 		case err != nil && !paused:
 			return a.silence(ctx, hop, said, unmatched, err)
@@ -100,8 +108,12 @@ func (a *attempt) listen(ctx context.Context, hop *hop, conn net.Conn) verdict {
 }
 
 // heard matches what has come so far.
-func (a *attempt) heard(ctx context.Context, said []byte) (matched bool, v verdict) {
-	matched, err := a.matcher.match(ctx, a.target.Regexp, said)
+func (a *attempt) heard(ctx context.Context, said *keptBody) (matched bool, v verdict) {
+	text, lost := said.text()
+	if lost {
+		return false, bodyLost
+	}
+	matched, err := a.matcher.match(ctx, a.target.Regexp, text...)
 	if err != nil {
 		return false, matchVerdict(ctx, err)
 	}
@@ -109,8 +121,8 @@ func (a *attempt) heard(ctx context.Context, said []byte) (matched bool, v verdi
 }
 
 // silence judges what has come when no more will: the target hung up, or the deadline came.
-func (a *attempt) silence(ctx context.Context, hop *hop, said []byte, unmatched bool, err error) verdict {
-	if v, yes := ended(ctx, inHeader); len(said) == 0 || yes && v == cancelled {
+func (a *attempt) silence(ctx context.Context, hop *hop, said *keptBody, unmatched bool, err error) verdict {
+	if v, yes := ended(ctx, inHeader); said.size == 0 || yes && v == cancelled {
 		return headerVerdict(ctx, err)
 	}
 	matched := false
@@ -124,10 +136,10 @@ func (a *attempt) silence(ctx context.Context, hop *hop, said []byte, unmatched 
 }
 
 // said gives the verdict of what the target said.
-func (a *attempt) said(hop *hop, said []byte, matched bool, v verdict) verdict {
+func (a *attempt) said(hop *hop, said *keptBody, matched bool, v verdict) verdict {
 	hop.received()
-	a.result.BodyBytes = new(int64(len(said)))
-	a.excerpt(said)
+	a.result.BodyBytes = new(int64(said.size))
+	a.excerpt(said.beginning(a.searchedBytes()))
 	if v.outcome != "" {
 		return v
 	}

@@ -215,8 +215,14 @@ func endedStream(err error) bool {
 		strings.Contains(text, "GOAWAY") || strings.Contains(text, "client connection lost")
 }
 
+// bodyLost is of a body that came whole, though so slowly that others were given its memory.
+var bodyLost = verdict{uptime.Inconclusive, "this host lacked the memory to keep the answer's body until it was whole"}
+
 // bodyVerdict says what an error means in the body.
 func bodyVerdict(ctx context.Context, err error) verdict {
+	if errors.Is(err, errNoMemory) && errors.Is(context.Cause(ctx), errDeadline) {
+		return verdict{uptime.Inconclusive, "this host had no memory free for the answer's body before the deadline"}
+	}
 	if v, yes := ended(ctx, inBody); yes {
 		return v
 	}

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // RFC 6455 has it
@@ -46,8 +45,9 @@ func (webSocketProtocol) ask(ctx context.Context, a *attempt, target *url.URL) v
 		if v := a.understand(answer); v.outcome != "" {
 			return v
 		}
-		var body bytes.Buffer
-		if _, v := a.take(ctx, hop, answer, &body); v.outcome != "" {
+		body := a.bodyOf(answer)
+		defer body.release()
+		if _, v := a.take(ctx, hop, answer, body); v.outcome != "" {
 			return v
 		}
 		a.expect(uptime.StatusMismatch, Expected{Name: "status", Want: "101", Found: strconv.Itoa(answer.StatusCode)})

@@ -37,6 +37,7 @@ type config struct {
 	Resolver      netip.AddrPort `env:"RIVERWATCH_RESOLVER"`
 	Contact       string         `env:"RIVERWATCH_CONTACT"`
 	MaxBodyBytes  int            `env:"RIVERWATCH_MAX_BODY_BYTES" envDefault:"1048576"`
+	BodyMemory    int            `env:"RIVERWATCH_BODY_MEMORY" envDefault:"67108864"`
 	Sentinels     []string       `env:"RIVERWATCH_SENTINELS"`
 	Probes        int            `env:"RIVERWATCH_PROBES" envDefault:"2000"`
 	ProbesPerHost int            `env:"RIVERWATCH_PROBES_PER_HOST" envDefault:"200"`
@@ -205,6 +206,7 @@ func (c config) check(parseErrors []error) (errs []error) {
 	within("RIVERWATCH_RETRIES_PER_SECOND", c.Retries, 0, 10_000)
 	within("RIVERWATCH_DB_CONNECTIONS", c.DBConnections, 4, 1000)
 	within("RIVERWATCH_MAX_BODY_BYTES", c.MaxBodyBytes, 1<<10, 8<<20)
+	within("RIVERWATCH_BODY_MEMORY", c.BodyMemory, 8<<20, 1<<40)
 	if probe.CheckHeader("User-Agent", c.Contact) != nil {
 		errs = append(errs, errors.New("RIVERWATCH_CONTACT: accepted is a URL or an e-mail address, for the header User-Agent"))
 	}
@@ -260,7 +262,8 @@ func (c config) policy(ctx context.Context, api netip.AddrPort) (egress.Policy, 
 // probeSettings are what the operator sets of all probes.
 func (c config) probeSettings(policy egress.Policy) probe.Settings {
 	return probe.Settings{
-		Policy: policy, MaxBodyBytes: int64(c.MaxBodyBytes), Resolver: c.Resolver, Contact: c.Contact,
+		Policy: policy, MaxBodyBytes: int64(c.MaxBodyBytes), BodyMemory: c.BodyMemory, Resolver: c.Resolver,
+		Contact: c.Contact,
 	}
 }
 

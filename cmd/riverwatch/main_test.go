@@ -105,7 +105,7 @@ func TestSettings(t *testing.T) {
 		require.False(t, c.PrivateWrites)
 		require.Empty(t, c.RefuseCIDRs)
 		require.Empty(t, c.NAT64)
-		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20}, c.probeSettings(egress.Policy{}))
+		require.Equal(t, probe.Settings{MaxBodyBytes: 1 << 20, BodyMemory: 64 << 20}, c.probeSettings(egress.Policy{}))
 		require.Equal(t, []int{2000, 200, 10}, []int{c.Probes, c.ProbesPerHost, c.DBConnections})
 		require.Equal(t, 6*time.Hour, time.Duration(c.LogChunk))
 	})
@@ -115,7 +115,7 @@ func TestSettings(t *testing.T) {
 		environment := map[string]string{
 			"DATABASE_URL": "postgres://u@127.0.0.1:5432/d", "RIVERWATCH_ALLOW_CIDRS": "10.0.0.0/8, 192.168.0.0/16@8080",
 			"RIVERWATCH_ALLOW_PORTS": "22,25", "RIVERWATCH_REFUSE_CIDRS": "10.9.0.0/16",
-			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b:1::/96", "RIVERWATCH_MAX_BODY_BYTES": "8388608",
+			"RIVERWATCH_NAT64_PREFIXES": "64:ff9b:1::/96", "RIVERWATCH_MAX_BODY_BYTES": "8388608", "RIVERWATCH_BODY_MEMORY": "8388608",
 			"RIVERWATCH_ALLOW_PRIVATE_WRITES": "true", "RIVERWATCH_RESOLVER": "9.9.9.9:53", "RIVERWATCH_CONTACT": "https://example.com/bot",
 		}
 		c, err := loadConfig(func(name string) string { return environment[name] })
@@ -131,6 +131,7 @@ func TestSettings(t *testing.T) {
 		require.NoError(t, policy.CheckWrite(netip.MustParseAddrPort("10.1.1.1:80")))
 		settings := c.probeSettings(policy)
 		require.Equal(t, int64(8<<20), settings.MaxBodyBytes)
+		require.Equal(t, 8<<20, settings.BodyMemory)
 		require.Equal(t, "9.9.9.9:53", settings.Resolver.String())
 		require.Equal(t, "https://example.com/bot", settings.Contact)
 	})
@@ -158,7 +159,7 @@ func TestSettings(t *testing.T) {
 		t.Parallel()
 		wrong := map[string]string{
 			"DATABASE_URL": "postgres://u@h:port/d", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "collector:4318", "RIVERWATCH_PROBES": "0", "RIVERWATCH_PROBES_PER_HOST": "-1",
-			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609",
+			"RIVERWATCH_DB_CONNECTIONS": "3", "RIVERWATCH_LOG_CHUNK": "1m", "RIVERWATCH_MAX_BODY_BYTES": "8388609", "RIVERWATCH_BODY_MEMORY": "8388607",
 			"RIVERWATCH_CONTACT": "https://example.com/\nX-Injected: 1", "RIVERWATCH_RECORDER_QUEUE": "99",
 			"RIVERWATCH_RETRIES_PER_SECOND": "-1",
 		}
