@@ -95,10 +95,12 @@ func (s *scanner) probe(
 	result = s.sight.Scanned(monitor.Monitor, result)
 	scan := s.scanOf(monitor, slot, reason, result)
 	endProbe(span, scan)
+	certificate := result.Certificate
+	result.Certificate = nil // it may be large, and does not wait for the database
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeWithin)
 	defer cancel()
-	taken, err := s.recorder.Take(ctx, scan, result.Certificate)
+	taken, err := s.recorder.Take(ctx, scan, certificate)
 	return taken, result.Outcome, err
 }
 

@@ -202,7 +202,9 @@ func TestMemory(t *testing.T) {
 			require.NoError(t, holds.ReadFrom(t.Context(), &source{left: large - 1, bits: probe.PieceBytes}))
 			ctx, cancel := context.WithCancel(t.Context())
 			gaveUp, passed := make(chan error, 1), make(chan error, 1)
-			go func() { gaveUp <- memory.NewBody(2*large).ReadFrom(ctx, &source{left: 2 * large, bits: probe.PieceBytes}) }()
+			go func() {
+				gaveUp <- memory.NewBody(2*large).ReadFrom(ctx, &source{left: 2 * large, bits: probe.PieceBytes})
+			}()
 			synctest.Wait()
 			go func() {
 				passed <- memory.NewBody(large).ReadFrom(t.Context(), &source{left: large - 1, bits: probe.PieceBytes})

@@ -31,21 +31,42 @@ type shownCertificates struct {
 	known map[shown]struct{}
 }
 
+// unlessKnown gives what is kept of a certificate until it is written; nil, if it need not be. Parsed it takes ten times
+// its size, and while the database is away it may have long to wait.
+func (s *shownCertificates) unlessKnown(monitorID int64, leaf *x509.Certificate) *newCertificate {
+	if leaf == nil {
+		return nil
+	}
+	key := shown{monitorID, probe.Fingerprint(leaf)}
+	s.mu.Lock()
+	_, known := s.known[key]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	return &newCertificate{key, probe.NewCertificate(leaf)}
+}
+
+// A newCertificate is one that is not known to be in the database.
+type newCertificate struct {
+	shown
+	probe.Certificate
+}
+
 // unseen gives the certificates of a batch that are not known to be in the database.
-func (s *shownCertificates) unseen(batch []*result) map[shown]*x509.Certificate {
+func (s *shownCertificates) unseen(batch []*result) map[shown]probe.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var unseen map[shown]*x509.Certificate
+	var unseen map[shown]probe.Certificate
 	for _, one := range batch {
 		if one.certificate == nil {
 			continue
 		}
-		key := shown{one.scan.MonitorID, probe.Fingerprint(one.certificate)}
-		if _, known := s.known[key]; !known {
+		if _, known := s.known[one.certificate.shown]; !known {
 			if unseen == nil {
-				unseen = map[shown]*x509.Certificate{}
+				unseen = map[shown]probe.Certificate{}
 			}
-			unseen[key] = one.certificate
+			unseen[one.certificate.shown] = one.certificate.Certificate
 		}
 	}
 	return unseen
@@ -53,7 +74,7 @@ func (s *shownCertificates) unseen(batch []*result) map[shown]*x509.Certificate 
 
 // add notes certificates that are in the database now. When there are too many, it begins anew: to insert one again
 // does no harm.
-func (s *shownCertificates) add(certificates map[shown]*x509.Certificate) {
+func (s *shownCertificates) add(certificates map[shown]probe.Certificate) {
 	if len(certificates) == 0 {
 		return
 	}
@@ -68,16 +89,15 @@ func (s *shownCertificates) add(certificates map[shown]*x509.Certificate) {
 }
 
 func insertCertificates(
-	ctx context.Context, queries *db.Queries, certificates map[shown]*x509.Certificate, at time.Time,
+	ctx context.Context, queries *db.Queries, certificates map[shown]probe.Certificate, at time.Time,
 ) error {
 	if len(certificates) == 0 {
 		return nil
 	}
 	params := make([]db.InsertCertificatesParams, 0, len(certificates))
 	var ids []int64
-	for key, leaf := range certificates {
+	for key, c := range certificates {
 		ids = append(ids, key.monitorID)
-		c := probe.NewCertificate(leaf)
 		params = append(params, db.InsertCertificatesParams{
 			MonitorID: key.monitorID, FirstSeenAt: at, NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 			Fingerprint: c.Fingerprint, Subject: c.Subject, Issuer: c.Issuer, Names: c.Names,

@@ -1,14 +1,17 @@
 package record_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"fmt"
 	"math/big"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -95,4 +98,41 @@ func TestRecorderKeepsCertificates(t *testing.T) {
 		require.NoError(t, p.recorder.Record(t.Context(), dbtest.Scan(monitor.ID, monitorstest.Noon), leaf(1)))
 		require.Equal(t, 1, p.Count(t, "monitor_certificates"), "what was not committed is not taken for known")
 	})
+}
+
+// A result that waits for the database holds no parsed certificate, whose size is the target's to choose: nothing of a known
+// one, and of a new one what will be written.
+func TestWaitingResultsHoldNoCertificate(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("tls/waits"), 86400))
+	require.NoError(t, p.recorder.Record(t.Context(), dbtest.Scan(monitor.ID, monitorstest.Noon), leaf(1)))
+	p.stopRecorder()
+	<-p.recorderEnded
+	waits := p.newRecorder()
+	waits.KnowCertificatesOf(p.recorder)
+
+	for i, n := range []int{1, 2} { // the known one, and a new one
+		certificate := leaf(n)
+		parsed := weak.Make(certificate)
+		recorded := make(chan error, 1)
+		scan := dbtest.Scan(monitor.ID, monitorstest.Noon.Add(time.Duration(1+i)*time.Second))
+		go func() { recorded <- waits.Record(t.Context(), scan, certificate) }()
+		require.Eventually(t, func() bool {
+			runtime.GC()
+			return waits.Waiting() == 1+i && parsed.Value() == nil
+		}, time.Minute, time.Millisecond)
+		require.Empty(t, recorded)
+	}
+	require.Equal(t, 1, waits.WaitingCertificates(), "the new one")
+
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		waits.Run(ctx)
+	}()
+	require.Eventually(t, func() bool { return p.Count(t, "monitor_certificates") == 2 }, time.Minute, time.Millisecond)
+	stop()
+	<-ended
 }

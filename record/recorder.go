@@ -63,7 +63,7 @@ type Recorder struct {
 // result is that of a scan, until it is written.
 type result struct {
 	scan        db.Scan
-	certificate *x509.Certificate // that the target showed; nil: none
+	certificate *newCertificate // that the target showed; nil: none, or a known one
 	probe       trace.SpanContext
 	done        chan error // buffered: nobody need wait
 }
@@ -105,7 +105,8 @@ type Taken struct {
 // is done. A scan that was taken is written even if nobody awaits it. Errors: ErrNoRoom, ErrClosed.
 func (r *Recorder) Take(ctx context.Context, scan db.Scan, certificate *x509.Certificate) (Taken, error) {
 	one := &result{
-		scan: scan, certificate: certificate, probe: trace.SpanContextFromContext(ctx), done: make(chan error, 1),
+		scan: scan, certificate: r.shown.unlessKnown(scan.MonitorID, certificate),
+		probe: trace.SpanContextFromContext(ctx), done: make(chan error, 1),
 	}
 	if len(r.results) == cap(r.results) {
 		r.metrics.full.Inc()
