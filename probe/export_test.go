@@ -162,3 +162,17 @@ func ReadRunes(text ...[]byte) (runes []rune, sizes []int) {
 		runes, sizes = append(runes, char), append(sizes, size)
 	}
 }
+
+// OccupyChains takes all places for large certificates, until it lets them go, and gives how many there were.
+func (p *Prober) OccupyChains() (taken int64, letGo func()) {
+	for p.chains.TryAcquire(1) {
+		taken++
+	}
+	return taken, func() { p.chains.Release(taken) }
+}
+
+// What bounds headers and certificates.
+const (
+	MostHeaderLines = mostHeaderLines
+	MostLargeChains = mostLargeChains
+)

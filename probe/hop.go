@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // stage is what a hop is waiting for.
@@ -31,6 +33,8 @@ type hop struct {
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error) // of egress
 	version string                                                               // "4", "6"; empty: either
 	tls     *tls.Config
+	chains  *semaphore.Weighted // places for handshakes with large certificates
+	waited  *time.Duration      // by this process, of the attempt
 
 	mu                                     sync.Mutex
 	stage                                  stage
@@ -43,7 +47,7 @@ type hop struct {
 // newHop prepares a connection to the host of a URL, and its TLS handshake. elsewhere: it is not the one that the target's
 // owner named.
 func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
-	h := &hop{dialer: a.dialer.DialContext}
+	h := &hop{dialer: a.dialer.DialContext, chains: a.chains, waited: &a.waited}
 	if version := a.target.Request.IPVersion; version != 0 {
 		h.version = strconv.Itoa(version)
 	}

@@ -19,6 +19,8 @@ func exchange2(
 		DialTLSContext:         given,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		Protocols:              new(http.Protocols),
+		// What comes is buffered also while nobody reads it, because he waits for memory: by default 4 MiB.
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 64 << 10},
 	}
 	transport.Protocols.SetHTTP2(true)
 	transport.Protocols.SetUnencryptedHTTP2(true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,11 +63,21 @@ func (a *attempt) bodyOf(answer *http.Response) *keptBody {
 	return &keptBody{memory: a.memory, most: int(most)}
 }
 
+// askedHeader gives of a header what is asked for: the rest, which may be large, is not kept while the body is waited for.
+func (a *attempt) askedHeader(header http.Header) http.Header {
+	asked := make(http.Header, len(a.target.Expectations.HeaderRegexps))
+	for name := range a.target.Expectations.HeaderRegexps {
+		asked[http.CanonicalHeaderKey(name)] = slices.Clone(header.Values(name))
+	}
+	return asked
+}
+
 // take reads the body of an answer to its end or to the cap, and gives a verdict if it does not come whole.
 func (a *attempt) take(
 	ctx context.Context, hop *hop, answer *http.Response, body *keptBody,
 ) (truncated bool, v verdict) {
 	hop.enter(inBody)
+	answer.Header = a.askedHeader(answer.Header)
 	most := a.settings.MaxBodyBytes
 	ended, err := body.readFrom(ctx, answer.Body)
 	a.waited += body.waited

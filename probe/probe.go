@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"riverwatch/egress"
 	"riverwatch/uptime"
 )
@@ -36,6 +38,7 @@ type Prober struct {
 	userAgent string
 	matcher   *matcher
 	memory    *memory
+	chains    *semaphore.Weighted // places for handshakes with large certificates
 	pulse     *pulse
 	logger    *slog.Logger
 }
@@ -46,6 +49,7 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		settings:  settings,
 		userAgent: userAgent(settings.Contact),
 		matcher:   newMatcher(),
+		chains:    semaphore.NewWeighted(mostLargeChains),
 		pulse:     &pulse{slack: pulseSlack},
 		logger:    logger,
 	}

@@ -195,7 +195,10 @@ func headerVerdict(ctx context.Context, err error) verdict {
 	case hungUp(err), opErr != nil, endedStream(err):
 		return closed
 	case tooLarge(err):
-		return verdict{uptime.HeadersTooLarge, "the answer's header is larger than 64 KiB"}
+		return verdict{
+			uptime.HeadersTooLarge,
+			fmt.Sprintf("the answer's header is larger than 64 KiB, or has more than %d lines", mostHeaderLines),
+		}
 	}
 	return verdict{uptime.HTTPMalformed, "the answer is not valid HTTP: " + innermost(err).Error()}
 }
