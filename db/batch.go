@@ -319,3 +319,159 @@ func (b *InsertScansBatchResults) Close() error {
 	b.closed = true
 	return b.br.Close()
 }
+
+const updateMonitors = `-- name: UpdateMonitors :batchone
+UPDATE monitors SET
+    id = $1,
+    key = $2,
+    name = $3,
+    description = $4,
+    tags = $5,
+    method = $6,
+    url = $7,
+    host = $8,
+    request = $9,
+    secret_names = $10,
+    timeout_ms = $11,
+    max_redirects = $12,
+    accepted_statuses = $13,
+    regexp = $14,
+    regexp_invert = $15,
+    expectations = $16,
+    interval_seconds = $17,
+    phase_ms = $18,
+    retry_interval_seconds = $19,
+    failure_threshold = $20,
+    success_threshold = $21,
+    version = $22,
+    created_at = $23,
+    updated_at = $24,
+    paused_at = $25,
+    deleted_at = $26
+WHERE id = $1
+RETURNING id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
+`
+
+type UpdateMonitorsBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type UpdateMonitorsParams struct {
+	ID                   int64
+	Key                  *string
+	Name                 string
+	Description          string
+	Tags                 []string
+	Method               string
+	URL                  string
+	Host                 string
+	Request              []byte
+	SecretNames          []string
+	TimeoutMS            int
+	MaxRedirects         int
+	AcceptedStatuses     []string
+	Regexp               *string
+	RegexpInvert         bool
+	Expectations         []byte
+	IntervalSeconds      int
+	PhaseMS              int
+	RetryIntervalSeconds int
+	FailureThreshold     int
+	SuccessThreshold     int
+	Version              int
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	PausedAt             *time.Time
+	DeletedAt            *time.Time
+}
+
+// UpdateMonitors writes monitors whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
+// itself.
+func (q *Queries) UpdateMonitors(ctx context.Context, arg []UpdateMonitorsParams) *UpdateMonitorsBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.ID,
+			a.Key,
+			a.Name,
+			a.Description,
+			a.Tags,
+			a.Method,
+			a.URL,
+			a.Host,
+			a.Request,
+			a.SecretNames,
+			a.TimeoutMS,
+			a.MaxRedirects,
+			a.AcceptedStatuses,
+			a.Regexp,
+			a.RegexpInvert,
+			a.Expectations,
+			a.IntervalSeconds,
+			a.PhaseMS,
+			a.RetryIntervalSeconds,
+			a.FailureThreshold,
+			a.SuccessThreshold,
+			a.Version,
+			a.CreatedAt,
+			a.UpdatedAt,
+			a.PausedAt,
+			a.DeletedAt,
+		}
+		batch.Queue(updateMonitors, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &UpdateMonitorsBatchResults{br, len(arg), false}
+}
+
+func (b *UpdateMonitorsBatchResults) QueryRow(f func(int, Monitor, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		var i Monitor
+		if b.closed {
+			if f != nil {
+				f(t, i, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		row := b.br.QueryRow()
+		err := row.Scan(
+			&i.ID,
+			&i.Key,
+			&i.Name,
+			&i.Description,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Host,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.PausedAt,
+			&i.DeletedAt,
+		)
+		if f != nil {
+			f(t, i, err)
+		}
+	}
+}
+
+func (b *UpdateMonitorsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}

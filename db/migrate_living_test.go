@@ -138,7 +138,7 @@ func (l *life) statements() map[string]func(context.Context) error {
 			return err
 		},
 		"keep secrets": func(ctx context.Context) error {
-			if err := queries.PutSecrets(ctx, db.PutSecretsParams{MonitorID: l.monitor.ID, Secrets: []byte("{}")}); err != nil {
+			if err := queries.PutSecrets(ctx, db.PutSecretsParams{MonitorIDs: []int64{l.monitor.ID}, Secrets: [][]byte{[]byte("{}")}}); err != nil {
 				return err
 			}
 			_, err := queries.ListSecrets(ctx, []int64{l.monitor.ID})

@@ -107,7 +107,7 @@ type Scan struct {
 	HTTPStatus     *int
 	RegexpMatched  *bool
 	Outcome        uptime.Outcome
-	// round: due at its slot. retry: a quick second look at a failing monitor. asked: somebody asked, or the monitor is new.
+	// round: due at its slot. retry: a quick second look at a monitor that has begun to fail, or to answer again. asked: somebody asked, or the monitor is new.
 	Reason   string
 	Worker   string
 	RemoteIP *netip.Addr

@@ -72,6 +72,54 @@ func (q *Queries) GetScan(ctx context.Context, arg GetScanParams) (Scan, error) 
 	return i, err
 }
 
+const listScanned = `-- name: ListScanned :many
+SELECT due.monitor_id::bigint AS monitor_id
+FROM (
+    SELECT
+        unnest($1::timestamptz[]) AS slot,
+        unnest($2::bigint[]) AS monitor_id
+) AS due
+CROSS JOIN LATERAL (
+    SELECT 1 AS one FROM monitor_log AS m
+    WHERE
+        m.slot = due.slot AND m.monitor_id = due.monitor_id
+        AND m.slot >= $3::timestamptz AND m.slot <= $4::timestamptz
+) AS l
+`
+
+type ListScannedParams struct {
+	Slots      []time.Time
+	MonitorIDs []int64
+	Since      time.Time
+	Until      time.Time
+}
+
+// ListScanned gives those of monitors that have a row for a slot, each its own, from since to until.
+func (q *Queries) ListScanned(ctx context.Context, arg ListScannedParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, listScanned,
+		arg.Slots,
+		arg.MonitorIDs,
+		arg.Since,
+		arg.Until,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var monitor_id int64
+		if err := rows.Scan(&monitor_id); err != nil {
+			return nil, err
+		}
+		items = append(items, monitor_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listScans = `-- name: ListScans :many
 SELECT slot, monitor_id, late_ms, dns_us, connect_us, tls_us, wait_us, transfer_us, total_us, body_bytes, monitor_version, http_status, regexp_matched, outcome, reason, worker, remote_ip, error, body_excerpt FROM monitor_scans($1::bigint, $2::timestamptz, $3::timestamptz)
 ORDER BY slot DESC

@@ -10,48 +10,69 @@ import (
 	"time"
 )
 
-const closeSchedule = `-- name: CloseSchedule :exec
-UPDATE monitor_schedules SET until_at = $1::timestamptz
-WHERE monitor_id = $2 AND until_at IS NULL
+const closeSchedules = `-- name: CloseSchedules :exec
+UPDATE monitor_schedules AS s SET until_at = closed.until_at
+FROM (
+    SELECT
+        unnest($1::bigint[]) AS monitor_id,
+        unnest($2::timestamptz[]) AS until_at
+) AS closed
+WHERE s.monitor_id = closed.monitor_id AND s.until_at IS NULL
 `
 
-type CloseScheduleParams struct {
-	UntilAt   time.Time
-	MonitorID int64
+type CloseSchedulesParams struct {
+	MonitorIDs []int64
+	UntilAts   []time.Time
 }
 
-func (q *Queries) CloseSchedule(ctx context.Context, arg CloseScheduleParams) error {
-	_, err := q.db.Exec(ctx, closeSchedule, arg.UntilAt, arg.MonitorID)
+// CloseSchedules ends what monitors are promised.
+func (q *Queries) CloseSchedules(ctx context.Context, arg CloseSchedulesParams) error {
+	_, err := q.db.Exec(ctx, closeSchedules, arg.MonitorIDs, arg.UntilAts)
 	return err
 }
 
-const dropSchedule = `-- name: DropSchedule :exec
+const dropSchedules = `-- name: DropSchedules :exec
 DELETE FROM monitor_schedules
-WHERE monitor_id = $1 AND until_at IS NULL
+WHERE monitor_id = ANY($1::bigint[]) AND until_at IS NULL
 `
 
-// DropSchedule removes a promise whose first slot has not come.
-func (q *Queries) DropSchedule(ctx context.Context, monitorID int64) error {
-	_, err := q.db.Exec(ctx, dropSchedule, monitorID)
+// DropSchedules removes promises whose first slot has not come.
+func (q *Queries) DropSchedules(ctx context.Context, monitorIds []int64) error {
+	_, err := q.db.Exec(ctx, dropSchedules, monitorIds)
 	return err
 }
 
-const getOpenSchedule = `-- name: GetOpenSchedule :one
+const listOpenSchedules = `-- name: ListOpenSchedules :many
 SELECT monitor_id, from_at, until_at, interval_seconds, phase_ms FROM monitor_schedules
-WHERE monitor_id = $1 AND until_at IS NULL
+WHERE monitor_id = ANY($1::bigint[]) AND until_at IS NULL
+ORDER BY monitor_id
 `
 
-func (q *Queries) GetOpenSchedule(ctx context.Context, monitorID int64) (MonitorSchedule, error) {
-	row := q.db.QueryRow(ctx, getOpenSchedule, monitorID)
-	var i MonitorSchedule
-	err := row.Scan(
-		&i.MonitorID,
-		&i.FromAt,
-		&i.UntilAt,
-		&i.IntervalSeconds,
-		&i.PhaseMS,
-	)
-	return i, err
+// ListOpenSchedules gives what monitors are promised now.
+func (q *Queries) ListOpenSchedules(ctx context.Context, monitorIds []int64) ([]MonitorSchedule, error) {
+	rows, err := q.db.Query(ctx, listOpenSchedules, monitorIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []MonitorSchedule{}
+	for rows.Next() {
+		var i MonitorSchedule
+		if err := rows.Scan(
+			&i.MonitorID,
+			&i.FromAt,
+			&i.UntilAt,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockRound = `-- name: LockRound :exec

@@ -10,11 +10,11 @@ import (
 )
 
 const deleteSecrets = `-- name: DeleteSecrets :exec
-DELETE FROM monitor_secrets WHERE monitor_id = $1
+DELETE FROM monitor_secrets WHERE monitor_id = ANY($1::bigint[])
 `
 
-func (q *Queries) DeleteSecrets(ctx context.Context, monitorID int64) error {
-	_, err := q.db.Exec(ctx, deleteSecrets, monitorID)
+func (q *Queries) DeleteSecrets(ctx context.Context, monitorIds []int64) error {
+	_, err := q.db.Exec(ctx, deleteSecrets, monitorIds)
 	return err
 }
 
@@ -43,16 +43,19 @@ func (q *Queries) ListSecrets(ctx context.Context, monitorIds []int64) ([]Monito
 }
 
 const putSecrets = `-- name: PutSecrets :exec
-INSERT INTO monitor_secrets (monitor_id, secrets) VALUES ($1, $2)
+INSERT INTO monitor_secrets (monitor_id, secrets)
+SELECT
+    unnest($1::bigint[]),
+    unnest($2::jsonb[])
 ON CONFLICT (monitor_id) DO UPDATE SET secrets = excluded.secrets
 `
 
 type PutSecretsParams struct {
-	MonitorID int64
-	Secrets   []byte
+	MonitorIDs []int64
+	Secrets    [][]byte
 }
 
 func (q *Queries) PutSecrets(ctx context.Context, arg PutSecretsParams) error {
-	_, err := q.db.Exec(ctx, putSecrets, arg.MonitorID, arg.Secrets)
+	_, err := q.db.Exec(ctx, putSecrets, arg.MonitorIDs, arg.Secrets)
 	return err
 }

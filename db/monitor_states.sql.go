@@ -21,45 +21,73 @@ func (q *Queries) DropMonitorStates(ctx context.Context, monitorIds []int64) err
 	return err
 }
 
-const getMonitorState = `-- name: GetMonitorState :one
+const listMonitorStates = `-- name: ListMonitorStates :many
 SELECT monitor_id, status, since, judged_slot, failures, successes FROM monitor_states
-WHERE monitor_id = $1
+WHERE monitor_id = ANY($1::bigint[])
 `
 
-// GetMonitorState gives where a monitor stands.
-func (q *Queries) GetMonitorState(ctx context.Context, monitorID int64) (MonitorState, error) {
-	row := q.db.QueryRow(ctx, getMonitorState, monitorID)
-	var i MonitorState
-	err := row.Scan(
-		&i.MonitorID,
-		&i.Status,
-		&i.Since,
-		&i.JudgedSlot,
-		&i.Failures,
-		&i.Successes,
-	)
-	return i, err
+// ListMonitorStates gives where monitors stand.
+func (q *Queries) ListMonitorStates(ctx context.Context, monitorIds []int64) ([]MonitorState, error) {
+	rows, err := q.db.Query(ctx, listMonitorStates, monitorIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []MonitorState{}
+	for rows.Next() {
+		var i MonitorState
+		if err := rows.Scan(
+			&i.MonitorID,
+			&i.Status,
+			&i.Since,
+			&i.JudgedSlot,
+			&i.Failures,
+			&i.Successes,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const getMonitorStateForUpdate = `-- name: GetMonitorStateForUpdate :one
+const lockMonitorStates = `-- name: LockMonitorStates :many
 SELECT monitor_id, status, since, judged_slot, failures, successes FROM monitor_states
-WHERE monitor_id = $1
+WHERE monitor_id = ANY($1::bigint[])
+ORDER BY monitor_id
 FOR UPDATE
 `
 
-// GetMonitorStateForUpdate also keeps the recorder from judging the monitor meanwhile.
-func (q *Queries) GetMonitorStateForUpdate(ctx context.Context, monitorID int64) (MonitorState, error) {
-	row := q.db.QueryRow(ctx, getMonitorStateForUpdate, monitorID)
-	var i MonitorState
-	err := row.Scan(
-		&i.MonitorID,
-		&i.Status,
-		&i.Since,
-		&i.JudgedSlot,
-		&i.Failures,
-		&i.Successes,
-	)
-	return i, err
+// LockMonitorStates gives where monitors stand, and keeps others from changing it. In order, lest two transactions deadlock.
+// What else is to be known of a monitor is asked after that: in this statement it would be as it was before the wait.
+func (q *Queries) LockMonitorStates(ctx context.Context, monitorIds []int64) ([]MonitorState, error) {
+	rows, err := q.db.Query(ctx, lockMonitorStates, monitorIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []MonitorState{}
+	for rows.Next() {
+		var i MonitorState
+		if err := rows.Scan(
+			&i.MonitorID,
+			&i.Status,
+			&i.Since,
+			&i.JudgedSlot,
+			&i.Failures,
+			&i.Successes,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockStatesToJudge = `-- name: LockStatesToJudge :many

@@ -35,94 +35,6 @@ func (q *Queries) CountRoundMonitors(ctx context.Context, arg CountRoundMonitors
 	return column_1, err
 }
 
-const findMonitorByKeyForUpdate = `-- name: FindMonitorByKeyForUpdate :one
-SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
-WHERE key = $1::text
-FOR NO KEY UPDATE
-`
-
-// FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
-func (q *Queries) FindMonitorByKeyForUpdate(ctx context.Context, key string) (Monitor, error) {
-	row := q.db.QueryRow(ctx, findMonitorByKeyForUpdate, key)
-	var i Monitor
-	err := row.Scan(
-		&i.ID,
-		&i.Key,
-		&i.Name,
-		&i.Description,
-		&i.Tags,
-		&i.Method,
-		&i.URL,
-		&i.Host,
-		&i.Request,
-		&i.SecretNames,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.AcceptedStatuses,
-		&i.Regexp,
-		&i.RegexpInvert,
-		&i.Expectations,
-		&i.IntervalSeconds,
-		&i.PhaseMS,
-		&i.RetryIntervalSeconds,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.Version,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.PausedAt,
-		&i.DeletedAt,
-	)
-	return i, err
-}
-
-const findMonitorForUpdate = `-- name: FindMonitorForUpdate :one
-SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
-WHERE key IS NULL AND method = $1 AND url = $2 AND regexp IS NOT DISTINCT FROM $3
-FOR NO KEY UPDATE
-`
-
-type FindMonitorForUpdateParams struct {
-	Method string
-	URL    string
-	Regexp *string
-}
-
-// FindMonitorForUpdate finds the monitor without a key of an identity, deleted or not, and locks it.
-func (q *Queries) FindMonitorForUpdate(ctx context.Context, arg FindMonitorForUpdateParams) (Monitor, error) {
-	row := q.db.QueryRow(ctx, findMonitorForUpdate, arg.Method, arg.URL, arg.Regexp)
-	var i Monitor
-	err := row.Scan(
-		&i.ID,
-		&i.Key,
-		&i.Name,
-		&i.Description,
-		&i.Tags,
-		&i.Method,
-		&i.URL,
-		&i.Host,
-		&i.Request,
-		&i.SecretNames,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.AcceptedStatuses,
-		&i.Regexp,
-		&i.RegexpInvert,
-		&i.Expectations,
-		&i.IntervalSeconds,
-		&i.PhaseMS,
-		&i.RetryIntervalSeconds,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.Version,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.PausedAt,
-		&i.DeletedAt,
-	)
-	return i, err
-}
-
 const getMonitor = `-- name: GetMonitor :one
 SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
 WHERE id = $1 AND deleted_at IS NULL
@@ -168,7 +80,7 @@ WHERE id = $1 AND deleted_at IS NULL
 FOR NO KEY UPDATE
 `
 
-// GetMonitorForUpdate locks the monitor, but not its key, which nobody changes: the recorder may insert rows that refer to it.
+// GetMonitorForUpdate locks the monitor, as LockMonitorsKnownAs does.
 func (q *Queries) GetMonitorForUpdate(ctx context.Context, id int64) (Monitor, error) {
 	row := q.db.QueryRow(ctx, getMonitorForUpdate, id)
 	var i Monitor
@@ -254,6 +166,59 @@ func (q *Queries) GetMonitorWithState(ctx context.Context, id int64) (GetMonitor
 		&i.MonitorState.Successes,
 	)
 	return i, err
+}
+
+const listMonitors = `-- name: ListMonitors :many
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL
+`
+
+// ListMonitors gives those that are not deleted.
+func (q *Queries) ListMonitors(ctx context.Context, monitorIds []int64) ([]Monitor, error) {
+	rows, err := q.db.Query(ctx, listMonitors, monitorIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Monitor{}
+	for rows.Next() {
+		var i Monitor
+		if err := rows.Scan(
+			&i.ID,
+			&i.Key,
+			&i.Name,
+			&i.Description,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Host,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.PausedAt,
+			&i.DeletedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listMonitorsByID = `-- name: ListMonitorsByID :many
@@ -616,6 +581,75 @@ func (q *Queries) ListUnscannedRoundMonitors(ctx context.Context, arg ListUnscan
 	return items, nil
 }
 
+const lockMonitorsKnownAs = `-- name: LockMonitorsKnownAs :many
+WITH known AS (
+    SELECT one ->> 'key' AS key, one ->> 'method' AS method, one ->> 'url' AS url, one ->> 'regexp' AS regexp
+    FROM jsonb_array_elements($1::jsonb) AS one
+)
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM monitors
+WHERE
+    id IN (
+        SELECT m.id FROM known AS k
+        JOIN monitors AS m ON m.key = k.key
+        UNION ALL
+        SELECT m.id FROM known AS k
+        JOIN monitors AS m ON m.method = k.method AND m.url = k.url AND m.regexp IS NOT DISTINCT FROM k.regexp
+        WHERE m.key IS NULL
+    )
+ORDER BY id
+FOR NO KEY UPDATE
+`
+
+// LockMonitorsKnownAs locks the monitors, deleted or not, that are known as a list says: of each a JSON object with its key, or,
+// without one, its method, url and regexp. In the order of their ids, lest two transactions deadlock. No key: the recorder may
+// insert rows that refer to them.
+func (q *Queries) LockMonitorsKnownAs(ctx context.Context, known []byte) ([]Monitor, error) {
+	rows, err := q.db.Query(ctx, lockMonitorsKnownAs, known)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Monitor{}
+	for rows.Next() {
+		var i Monitor
+		if err := rows.Scan(
+			&i.ID,
+			&i.Key,
+			&i.Name,
+			&i.Description,
+			&i.Tags,
+			&i.Method,
+			&i.URL,
+			&i.Host,
+			&i.Request,
+			&i.SecretNames,
+			&i.TimeoutMS,
+			&i.MaxRedirects,
+			&i.AcceptedStatuses,
+			&i.Regexp,
+			&i.RegexpInvert,
+			&i.Expectations,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.RetryIntervalSeconds,
+			&i.FailureThreshold,
+			&i.SuccessThreshold,
+			&i.Version,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.PausedAt,
+			&i.DeletedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const nextMonitorIDs = `-- name: NextMonitorIDs :many
 SELECT nextval(pg_get_serial_sequence('monitors', 'id'))::bigint AS id
 FROM generate_series(1, $1::integer)
@@ -640,128 +674,4 @@ func (q *Queries) NextMonitorIDs(ctx context.Context, count int) ([]int64, error
 		return nil, err
 	}
 	return items, nil
-}
-
-const updateMonitor = `-- name: UpdateMonitor :one
-UPDATE monitors SET
-    id = $1,
-    key = $2,
-    name = $3,
-    description = $4,
-    tags = $5,
-    method = $6,
-    url = $7,
-    host = $8,
-    request = $9,
-    secret_names = $10,
-    timeout_ms = $11,
-    max_redirects = $12,
-    accepted_statuses = $13,
-    regexp = $14,
-    regexp_invert = $15,
-    expectations = $16,
-    interval_seconds = $17,
-    phase_ms = $18,
-    retry_interval_seconds = $19,
-    failure_threshold = $20,
-    success_threshold = $21,
-    version = $22,
-    created_at = $23,
-    updated_at = $24,
-    paused_at = $25,
-    deleted_at = $26
-WHERE id = $1
-RETURNING id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at
-`
-
-type UpdateMonitorParams struct {
-	ID                   int64
-	Key                  *string
-	Name                 string
-	Description          string
-	Tags                 []string
-	Method               string
-	URL                  string
-	Host                 string
-	Request              []byte
-	SecretNames          []string
-	TimeoutMS            int
-	MaxRedirects         int
-	AcceptedStatuses     []string
-	Regexp               *string
-	RegexpInvert         bool
-	Expectations         []byte
-	IntervalSeconds      int
-	PhaseMS              int
-	RetryIntervalSeconds int
-	FailureThreshold     int
-	SuccessThreshold     int
-	Version              int
-	CreatedAt            time.Time
-	UpdatedAt            time.Time
-	PausedAt             *time.Time
-	DeletedAt            *time.Time
-}
-
-// UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
-// itself.
-func (q *Queries) UpdateMonitor(ctx context.Context, arg UpdateMonitorParams) (Monitor, error) {
-	row := q.db.QueryRow(ctx, updateMonitor,
-		arg.ID,
-		arg.Key,
-		arg.Name,
-		arg.Description,
-		arg.Tags,
-		arg.Method,
-		arg.URL,
-		arg.Host,
-		arg.Request,
-		arg.SecretNames,
-		arg.TimeoutMS,
-		arg.MaxRedirects,
-		arg.AcceptedStatuses,
-		arg.Regexp,
-		arg.RegexpInvert,
-		arg.Expectations,
-		arg.IntervalSeconds,
-		arg.PhaseMS,
-		arg.RetryIntervalSeconds,
-		arg.FailureThreshold,
-		arg.SuccessThreshold,
-		arg.Version,
-		arg.CreatedAt,
-		arg.UpdatedAt,
-		arg.PausedAt,
-		arg.DeletedAt,
-	)
-	var i Monitor
-	err := row.Scan(
-		&i.ID,
-		&i.Key,
-		&i.Name,
-		&i.Description,
-		&i.Tags,
-		&i.Method,
-		&i.URL,
-		&i.Host,
-		&i.Request,
-		&i.SecretNames,
-		&i.TimeoutMS,
-		&i.MaxRedirects,
-		&i.AcceptedStatuses,
-		&i.Regexp,
-		&i.RegexpInvert,
-		&i.Expectations,
-		&i.IntervalSeconds,
-		&i.PhaseMS,
-		&i.RetryIntervalSeconds,
-		&i.FailureThreshold,
-		&i.SuccessThreshold,
-		&i.Version,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.PausedAt,
-		&i.DeletedAt,
-	)
-	return i, err
 }

@@ -78,8 +78,8 @@ func write(t *rapid.T, tx pgx.Tx, monitorID int64, promises []promise) {
 			IntervalsSeconds: []int{p.schedule.Interval}, PhasesMS: []int{p.schedule.PhaseMS},
 		}))
 		if !p.until.IsZero() {
-			require.NoError(t, db.New(tx).CloseSchedule(context.Background(),
-				db.CloseScheduleParams{MonitorID: monitorID, UntilAt: p.until}))
+			require.NoError(t, db.New(tx).CloseSchedules(context.Background(),
+				db.CloseSchedulesParams{MonitorIDs: []int64{monitorID}, UntilAts: []time.Time{p.until}}))
 		}
 	}
 }

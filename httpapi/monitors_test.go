@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,15 +62,17 @@ func TestCreateMonitor(t *testing.T) {
 		}, got)
 	})
 
-	t.Run("QueuesTheFirstScanAndTheFirstRound", func(t *testing.T) {
+	t.Run("QueuesTheFirstScanAndTheFirstRounds", func(t *testing.T) {
 		t.Parallel()
 		a := newTestAPI(t)
 		got := a.create(`{"url":"http://example.com/"}`)
 		driver := riverpgxv5.New(a.pool)
 		scan := rivertest.RequireInserted(t.Context(), t, driver, queue.ScanArgs{}, nil)
 		require.Equal(t, got.ID, scan.Args.MonitorID)
-		round := rivertest.RequireInserted(t.Context(), t, driver, queue.RoundArgs{}, nil)
-		require.True(t, round.Args.Slot.Equal(*got.NextScanAt))
+		var round queue.RoundArgs
+		require.NoError(t, json.Unmarshal(dbtest.One[[]byte](t, a.pool,
+			"SELECT args FROM river_job WHERE kind = 'round' ORDER BY scheduled_at LIMIT 1"), &round))
+		require.True(t, round.Slot.Equal(*got.NextScanAt))
 	})
 
 	t.Run("ShortIntervalsHaveShortTimeouts", func(t *testing.T) {
@@ -483,8 +486,8 @@ func TestBulk(t *testing.T) {
 		answer.into(&got)
 		require.Equal(t, 1000, got.Created)
 		require.Equal(t, 1000, a.count(`SELECT count(*) FROM monitor_schedules`))
-		require.Equal(t, a.count(`SELECT count(DISTINCT phase_ms) FROM monitors`),
-			a.count(`SELECT count(*) FROM river_job WHERE kind = 'round'`), "one round for each phase")
+		require.Equal(t, uptime.RoundsAhead*a.count(`SELECT count(DISTINCT phase_ms) FROM monitors`),
+			a.count(`SELECT count(*) FROM river_job WHERE kind = 'round'`), "the next rounds of each phase, once")
 
 		for _, n := range []int{0, 1001} {
 			require.Equal(t, map[string]string{"body.monitors": "list_length"}, a.post(monitorsPath+"/bulk", body(n)).codes())

@@ -140,8 +140,8 @@ func TestTraces(t *testing.T) {
 		_, err := store.Create(ctx, []monitors.Monitor{monitorstest.Of(s.URL, 86400)}, false)
 		require.NoError(t, err)
 		inserted := p.named("river.insert_many")
-		require.Len(t, inserted, 2, "its round, and its scan")
-		require.Equal(t, call.SpanContext().SpanID(), inserted[1].Parent.SpanID())
+		require.Len(t, inserted, 2, "its scan, and its rounds")
+		require.Equal(t, call.SpanContext().SpanID(), inserted[0].Parent.SpanID())
 
 		stop, stopped := p.start(t, 20*time.Second)
 		require.Eventually(t, func() bool { return p.Count(t, "river_job WHERE kind = 'scan' AND state = 'completed'") == 1 },
@@ -153,7 +153,7 @@ func TestTraces(t *testing.T) {
 			return probed.Parent.SpanID() == job.SpanContext.SpanID()
 		}))
 		require.Len(t, job.Links, 1)
-		require.Equal(t, inserted[1].SpanContext.SpanID(), job.Links[0].SpanContext.SpanID())
+		require.Equal(t, inserted[0].SpanContext.SpanID(), job.Links[0].SpanContext.SpanID())
 	})
 
 	t.Run("TroubleOfOursIsAnError", func(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,254 +18,323 @@ import (
 	"riverwatch/uptime"
 )
 
-// change changes monitors within one transaction: rows, promises, states and jobs together.
+// change changes monitors within one transaction: rows, states, jobs and promises together.
 type change struct {
 	tx      pgx.Tx
 	queries *db.Queries
 	queue   queue.Queue
-	at      time.Time
+	now     func() time.Time
+	at      time.Time // the instant of the change, once the monitors are locked
 }
 
-// create creates the monitors that are not there, and then sees to the others, by themselves.
+// begin decides the instant of the change. It comes once the monitors are locked: of two changes of a monitor, the one that
+// waited for the other is the later one.
+func (c *change) begin() {
+	c.at = c.now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
+}
+
+// lock locks a monitor, at the instant of the change. Error: pgx.ErrNoRows.
+func (c *change) lock(ctx context.Context, id int64) (db.Monitor, error) {
+	row, err := c.queries.GetMonitorForUpdate(ctx, id)
+	if err != nil {
+		return row, fmt.Errorf("get monitor %d: %w", id, err)
+	}
+	c.begin()
+	return row, nil
+}
+
+// edit is what becomes of one monitor that is locked.
+type edit struct {
+	from    db.Monitor // its row; of one that is new, as if it had been deleted
+	to      Monitor    // as it is then, with its row
+	isNew   bool       // its row is written already
+	changed bool       // something is new
+	anew    bool       // its status starts anew: what is known of it no longer says how it stands
+
+	before, after uptime.State
+}
+
+// edit gives what becomes of a monitor of which people want something else, or which they want back. What the database
+// knows of it besides stays.
+func (c *change) edit(from, to Monitor) *edit {
+	to.ID, to.PhaseMS, to.Version, to.CreatedAt, to.UpdatedAt = from.ID, from.PhaseMS, from.Version, from.CreatedAt, from.UpdatedAt
+	to.DeletedAt = nil
+	switch {
+	case to.PausedAt != nil && from.PausedAt != nil:
+		to.PausedAt = from.PausedAt
+	case to.PausedAt != nil:
+		to.PausedAt = &c.at
+	}
+	if to.IntervalSeconds != from.IntervalSeconds { // with the same interval it keeps its phase
+		to.PhaseMS = uptime.ScheduleOf(from.ID, to.IntervalSeconds).PhaseMS
+	}
+	if same(from, to) {
+		return &edit{from: from.Monitor, to: from}
+	}
+	to.Monitor = to.row()
+	return &edit{from: from.Monitor, to: to, changed: true, anew: restarts(from, to)}
+}
+
+// restarts reports whether an edit starts a monitor's status anew: it was not scanned, or by other expectations.
+func restarts(from, to Monitor) bool {
+	return from.DeletedAt != nil || from.Active() != to.Active() || to.Active() && !scansTellOf(from, to)
+}
+
+// removal gives what becomes of a monitor that is deleted. What it asks and expects is not looked at: one that cannot be
+// read can be deleted.
+func (c *change) removal(row db.Monitor) *edit {
+	e := &edit{from: row, to: Monitor{Monitor: row}, changed: true, anew: true}
+	e.to.DeletedAt, e.to.SecretNames = &c.at, []string{}
+	return e
+}
+
+// promised reports whether what the monitor was promised still holds.
+func (e *edit) promised() bool {
+	return e.from.Active() && e.to.Active() && e.from.Schedule() == e.to.Schedule()
+}
+
+// create makes monitors what was given: those that are not there, those that were deleted and, if update says so, the others.
 func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Creation, error) {
-	creations := make([]Creation, len(given))
-	taken, err := c.insert(ctx, given, creations)
+	wanted := map[string]Monitor{} // of one that is given twice the first is taken, or, to update it, the last
+	for _, m := range given {
+		if _, twice := wanted[m.knownAs()]; !twice || update {
+			wanted[m.knownAs()] = m
+		}
+	}
+	there, err := c.lockKnownAs(ctx, slices.Sorted(maps.Keys(wanted)))
 	if err != nil {
 		return nil, err
 	}
-	if err := c.begin(ctx, creations); err != nil {
+	c.begin()
+	creations := make(map[string]Creation, len(wanted))
+	var changing []db.Monitor
+	for known, row := range there {
+		creations[known] = Creation{Monitor: Monitor{Monitor: row}, Result: Exists}
+		if row.DeletedAt != nil || update {
+			changing = append(changing, row)
+		}
+	}
+	changingNow, err := c.read(ctx, changing)
+	if err != nil {
 		return nil, err
 	}
-	return creations, c.putAll(ctx, given, creations, taken, update)
+	var edits []*edit
+	for _, from := range changingNow {
+		edits = append(edits, c.edit(from, wanted[from.knownAs()]))
+	}
+	maps.DeleteFunc(wanted, func(known string, _ Monitor) bool { return creations[known].Result != "" })
+	inserted, err := c.insert(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	edits = append(edits, inserted...)
+	if err := c.apply(ctx, edits); err != nil {
+		return nil, err
+	}
+
+	for _, e := range edits {
+		creation := Creation{Monitor: e.to, State: e.after, Result: Updated}
+		if e.from.DeletedAt != nil {
+			creation.Result = Created
+		}
+		creations[e.to.knownAs()] = creation
+	}
+	results := make([]Creation, len(given))
+	for i, m := range given {
+		creation := creations[m.knownAs()]
+		results[i] = creation
+		if creation.Result == Created { // and when it is given again, it is there
+			creation.Result = Exists
+			if update {
+				creation.Result = Updated
+			}
+			creations[m.knownAs()] = creation
+		}
+	}
+	return results, nil
 }
 
-// insert inserts the monitors that are not there, into creations, and gives the indexes of the others.
-func (c *change) insert(ctx context.Context, given []Monitor, creations []Creation) (taken []int, err error) {
-	ids, err := c.queries.NextMonitorIDs(ctx, len(given))
+// knownAs gives what the monitor is known as, in JSON: its key, or, without one, its method, URL and regexp.
+func (m Monitor) knownAs() string {
+	if m.Key != nil {
+		return string(encode(map[string]*string{"key": m.Key}))
+	}
+	return string(encode(map[string]*string{"method": &m.Method, "url": &m.URL, "regexp": m.Regexp}))
+}
+
+// lockKnownAs locks those monitors that are there, deleted or not, and gives their rows by what they are known as.
+func (c *change) lockKnownAs(ctx context.Context, known []string) (map[string]db.Monitor, error) {
+	rows, err := c.queries.LockMonitorsKnownAs(ctx, []byte("["+strings.Join(known, ",")+"]"))
+	if err != nil {
+		return nil, fmt.Errorf("find the monitors that are there: %w", err)
+	}
+	there := make(map[string]db.Monitor, len(rows))
+	for _, row := range rows {
+		there[Monitor{Monitor: row}.knownAs()] = row
+	}
+	return there, nil
+}
+
+// read gives the monitors of rows whole.
+func (c *change) read(ctx context.Context, rows []db.Monitor) ([]Monitor, error) {
+	secrets, err := Secrets(ctx, c.queries, rows...)
+	if err != nil {
+		return nil, err
+	}
+	read := make([]Monitor, len(rows))
+	for i, row := range rows {
+		if read[i], err = Of(row, secrets[row.ID]); err != nil {
+			return nil, err
+		}
+	}
+	return read, nil
+}
+
+// insert inserts the rows of monitors that were not there a moment ago, in the order of what they are known as: two
+// transactions that insert the same ones meet at the first of them, and do not deadlock.
+func (c *change) insert(ctx context.Context, wanted map[string]Monitor) (inserted []*edit, err error) {
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	ids, err := c.queries.NextMonitorIDs(ctx, len(wanted))
 	if err != nil {
 		return nil, fmt.Errorf("reserve ids: %w", err)
 	}
-	order := byIdentity(given)
-	params := make([]db.CreateMonitorsParams, len(order))
-	for k, i := range order {
-		row := given[i].row()
-		row.ID, row.PhaseMS = ids[k], uptime.ScheduleOf(ids[k], row.IntervalSeconds).PhaseMS
-		row.Version, row.CreatedAt, row.UpdatedAt, row.DeletedAt = 1, c.at, c.at, nil
-		params[k] = db.CreateMonitorsParams(row)
+	var params []db.CreateMonitorsParams
+	for i, known := range slices.Sorted(maps.Keys(wanted)) {
+		deleted := db.Monitor{ID: ids[i], CreatedAt: c.at, UpdatedAt: c.at, DeletedAt: &c.at}
+		e := c.edit(Monitor{Monitor: deleted}, wanted[known])
+		e.isNew, e.to.Version = true, 1
+		inserted, params = append(inserted, e), append(params, db.CreateMonitorsParams(e.to.Monitor))
 	}
-	c.queries.CreateMonitors(ctx, params).QueryRow(func(k int, row db.Monitor, rowErr error) {
-		i := order[k]
-		switch {
-		case rowErr == nil:
-			creations[i] = Creation{Monitor: given[i], State: uptime.Start(c.at, row.PausedAt != nil), Result: Created}
-			creations[i].Monitor.Monitor = row
-		case errors.Is(rowErr, pgx.ErrNoRows):
-			taken = append(taken, i)
-		default:
-			err = errors.Join(err, rowErr)
+	c.queries.CreateMonitors(ctx, params).QueryRow(func(i int, row db.Monitor, rowErr error) {
+		if errors.Is(rowErr, pgx.ErrNoRows) {
+			rowErr = fmt.Errorf("%w: a monitor was not there and is", db.ErrLostRace)
 		}
+		inserted[i].to.Monitor, err = row, errors.Join(err, rowErr)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("insert monitors: %w", err)
 	}
-	return taken, nil
+	return inserted, nil
 }
 
-// byIdentity gives the indexes of monitors in the order of what must be unique, so that two transactions that create the
-// same monitors meet at the first of them, and do not deadlock.
-func byIdentity(given []Monitor) []int {
-	order := make([]int, len(given))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		a, b := given[i], given[j]
-		return cmp.Or(cmp.Compare(deref(a.Key), deref(b.Key)),
-			cmp.Compare(a.URL, b.URL), cmp.Compare(a.Method, b.Method), cmp.Compare(deref(a.Regexp), deref(b.Regexp)))
-	})
-	return order
-}
-
-// begin gives the monitors that were just inserted, all of creations that have a result, what belongs to them: secrets,
-// states, promises, and their first scans.
-func (c *change) begin(ctx context.Context, creations []Creation) error {
-	var active []db.Monitor
-	var transitions []record.Transition
-	for _, one := range creations {
-		if one.Result == "" {
-			continue
-		}
-		if err := c.writeSecrets(ctx, one.Monitor.ID, nil, one.Monitor.Secrets); err != nil {
-			return err
-		}
-		transitions = append(transitions, record.Transition{Monitor: one.Monitor.Monitor, After: one.State})
-		if one.Monitor.Active() {
-			active = append(active, one.Monitor.Monitor)
-		}
-	}
-	if err := record.Apply(ctx, c.tx, transitions); err != nil {
-		return err
-	}
-	if err := c.promise(ctx, active...); err != nil {
-		return err
-	}
-	return c.askForFirstScans(ctx, active, len(creations) == 1)
-}
-
-// putAll puts the monitors that are there already, in the order of their ids: it is that in which the recorder locks states.
-func (c *change) putAll(ctx context.Context, given []Monitor, creations []Creation, taken []int, update bool) error {
-	for _, i := range taken {
-		row, err := find(ctx, c.queries, given[i])
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("%w: whoever was in the way of a monitor is gone", db.ErrLostRace)
-		}
-		if err != nil {
-			return err
-		}
-		creations[i] = Creation{Monitor: Monitor{Monitor: row}, Result: Exists}
-	}
-	slices.SortStableFunc(taken, func(i, j int) int {
-		return cmp.Compare(creations[i].Monitor.ID, creations[j].Monitor.ID)
-	})
-	for k, i := range taken {
-		row := creations[i].Monitor.Monitor
-		if k > 0 && creations[taken[k-1]].Monitor.ID == row.ID { // given twice: the first may just have changed it
-			row = creations[taken[k-1]].Monitor.Monitor
-		}
-		if row.DeletedAt == nil && !update {
-			continue
-		}
-		var err error
-		if creations[i], err = c.put(ctx, row, given[i]); err != nil {
+// apply makes what edits say of monitors. Each step is one for all of them, in the order of ids or of rounds, so that two
+// changes do not deadlock. What others wait for comes last: states, for the recorder, and then rounds.
+func (c *change) apply(ctx context.Context, edits []*edit) error {
+	slices.SortFunc(edits, func(a, b *edit) int { return cmp.Compare(a.to.ID, b.to.ID) })
+	for _, step := range []func(context.Context, []*edit) error{
+		c.writeRows, c.writeSecrets, c.withdraw, c.readStates, c.writeStates, c.askForFirstScans, c.promise,
+	} {
+		if err := step(ctx, edits); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// put makes a monitor that was there already, or was deleted, what was given.
-func (c *change) put(ctx context.Context, row db.Monitor, given Monitor) (Creation, error) {
-	current, err := c.whole(ctx, row)
+// writeRows writes rows, as the next versions of their monitors.
+func (c *change) writeRows(ctx context.Context, edits []*edit) (err error) {
+	var params []db.UpdateMonitorsParams
+	var written []*edit
+	for _, e := range edits {
+		if e.isNew || !e.changed {
+			continue
+		}
+		e.to.Version++
+		e.to.UpdatedAt = c.at
+		params, written = append(params, db.UpdateMonitorsParams(e.to.Monitor)), append(written, e)
+	}
+	if len(params) == 0 {
+		return nil
+	}
+	c.queries.UpdateMonitors(ctx, params).QueryRow(func(i int, row db.Monitor, rowErr error) {
+		written[i].to.Monitor, err = row, errors.Join(err, rowErr)
+	})
 	if err != nil {
-		return Creation{}, err
+		return fmt.Errorf("update monitors: %w", err)
 	}
-	creation := Creation{Result: Updated}
-	if row.DeletedAt != nil {
-		creation.Result = Created
-	}
-	// What people set is as it was given; what the database knows besides stays.
-	wanted := given
-	wanted.ID, wanted.PhaseMS, wanted.Version, wanted.CreatedAt, wanted.UpdatedAt =
-		row.ID, row.PhaseMS, row.Version, row.CreatedAt, row.UpdatedAt
-	if given.PausedAt != nil && row.PausedAt != nil {
-		wanted.PausedAt = row.PausedAt
-	}
-	creation.Monitor, creation.State, err = c.edit(ctx, current, wanted)
-	return creation, err
+	return nil
 }
 
-// lock gives a monitor, and keeps others from changing it. Error: pgx.ErrNoRows.
-func (c *change) lock(ctx context.Context, id int64) (Monitor, error) {
-	row, err := c.queries.GetMonitorForUpdate(ctx, id)
-	if err != nil {
-		return Monitor{}, fmt.Errorf("get monitor %d: %w", id, err)
-	}
-	return c.whole(ctx, row)
-}
-
-func (c *change) whole(ctx context.Context, row db.Monitor) (Monitor, error) {
-	secrets, err := Secrets(ctx, c.queries, row)
-	if err != nil {
-		return Monitor{}, err
-	}
-	return Of(row, secrets[row.ID])
-}
-
-// edit makes a monitor that is locked what is wanted, and revives it if it was deleted. If nothing is new, nothing changes.
-func (c *change) edit(ctx context.Context, current, wanted Monitor) (Monitor, uptime.State, error) {
-	wanted.DeletedAt = nil
-	anew := restarts(current, wanted)
-	before, err := c.state(ctx, current, anew)
-	if err != nil || same(current, wanted) {
-		return current, before, err
-	}
-
-	if wanted.IntervalSeconds != current.IntervalSeconds { // with the same interval it keeps its phase
-		wanted.PhaseMS = uptime.ScheduleOf(current.ID, wanted.IntervalSeconds).PhaseMS
-	}
-	promised := current.Active() && wanted.Active() && wanted.Schedule() == current.Schedule()
-	if current.Active() && !promised {
-		if err := c.withdraw(ctx, current.ID); err != nil {
-			return Monitor{}, uptime.State{}, err
+// writeSecrets writes the secrets of monitors whose rows are written.
+func (c *change) writeSecrets(ctx context.Context, edits []*edit) error {
+	var put db.PutSecretsParams
+	var gone []int64
+	for _, e := range edits {
+		switch {
+		case !e.changed:
+		case len(e.to.SecretNames) > 0:
+			put.MonitorIDs, put.Secrets = append(put.MonitorIDs, e.to.ID), append(put.Secrets, encode(e.to.Secrets))
+		case len(e.from.SecretNames) > 0:
+			gone = append(gone, e.to.ID)
 		}
 	}
-	if err := c.write(ctx, &wanted, current.SecretNames); err != nil {
-		return Monitor{}, uptime.State{}, err
-	}
-	if wanted.Active() && !promised {
-		if err := c.promise(ctx, wanted.Monitor); err != nil {
-			return Monitor{}, uptime.State{}, err
+	if len(put.MonitorIDs) > 0 {
+		if err := c.queries.PutSecrets(ctx, put); err != nil {
+			return fmt.Errorf("write secrets: %w", err)
 		}
 	}
-	if !anew {
-		return wanted, before, nil
+	if len(gone) > 0 {
+		if err := c.queries.DeleteSecrets(ctx, gone); err != nil {
+			return fmt.Errorf("delete secrets: %w", err)
+		}
 	}
-	after, err := c.restart(ctx, wanted, before)
-	return wanted, after, err
+	return nil
 }
 
-// state gives where a monitor stands, and keeps the recorder from judging it if lock says so, which makes the recorder wait
-// for all of a bulk; one that is deleted stands nowhere.
-func (c *change) state(ctx context.Context, m Monitor, lock bool) (uptime.State, error) {
-	if m.DeletedAt != nil {
-		return uptime.State{}, nil
+// readStates reads where monitors stand, and keeps the recorder from judging those whose status starts anew. A deleted one
+// stands nowhere.
+func (c *change) readStates(ctx context.Context, edits []*edit) error {
+	var keep, restart []int64
+	for _, e := range edits {
+		switch {
+		case e.from.DeletedAt != nil:
+		case e.anew:
+			restart = append(restart, e.from.ID)
+		default:
+			keep = append(keep, e.from.ID)
+		}
 	}
-	get := c.queries.GetMonitorState
-	if lock {
-		get = c.queries.GetMonitorStateForUpdate
+	states := map[int64]uptime.State{}
+	for _, part := range []struct {
+		ids  []int64
+		read func(context.Context, []int64) ([]db.MonitorState, error)
+	}{{keep, c.queries.ListMonitorStates}, {restart, c.queries.LockMonitorStates}} {
+		if len(part.ids) == 0 {
+			continue
+		}
+		rows, err := part.read(ctx, part.ids)
+		if err != nil {
+			return fmt.Errorf("read states: %w", err)
+		}
+		for _, row := range rows {
+			states[row.MonitorID] = row.State()
+		}
 	}
-	row, err := get(ctx, m.ID)
-	if err != nil {
-		return uptime.State{}, fmt.Errorf("get the state of monitor %d: %w", m.ID, err)
+	for _, e := range edits {
+		before, there := states[e.from.ID]
+		if !there && e.from.DeletedAt == nil {
+			return fmt.Errorf("monitor %d stands nowhere", e.from.ID)
+		}
+		e.before = before
+		switch {
+		case !e.anew:
+			e.after = e.before
+		case e.to.DeletedAt == nil:
+			e.after = uptime.Start(c.at, !e.to.Active())
+		}
 	}
-	return row.State(), nil
+	return nil
 }
 
-// write writes a monitor's row, as its next version, and its secrets, of which it had those named before.
-func (c *change) write(ctx context.Context, m *Monitor, before []string) error {
-	var err error
-	if m.Monitor, err = c.writeRow(ctx, m.row()); err != nil {
-		return err
+// writeStates writes where monitors stand whose status starts anew.
+func (c *change) writeStates(ctx context.Context, edits []*edit) error {
+	var transitions []record.Transition
+	for _, e := range edits {
+		if e.anew {
+			transitions = append(transitions, record.Transition{Monitor: e.to.Monitor, Before: e.before, After: e.after})
+		}
 	}
-	return c.writeSecrets(ctx, m.ID, before, m.Secrets)
-}
-
-// writeRow writes a row as its monitor's next version.
-func (c *change) writeRow(ctx context.Context, row db.Monitor) (db.Monitor, error) {
-	row.Version++
-	row.UpdatedAt = c.at
-	written, err := c.queries.UpdateMonitor(ctx, db.UpdateMonitorParams(row))
-	if err != nil {
-		return row, fmt.Errorf("update monitor %d: %w", row.ID, err)
-	}
-	return written, nil
-}
-
-// restarts reports whether an edit starts a monitor's status anew: what is known of it no longer says how it stands, as it
-// was not scanned, or by other expectations.
-func restarts(current, edited Monitor) bool {
-	return current.DeletedAt != nil || current.Active() != edited.Active() || edited.Active() && !scansTellOf(current, edited)
-}
-
-// restart starts a monitor's status anew, with a scan at once.
-func (c *change) restart(ctx context.Context, edited Monitor, before uptime.State) (after uptime.State, err error) {
-	after = uptime.Start(c.at, !edited.Active())
-	transition := record.Transition{Monitor: edited.Monitor, Before: before, After: after}
-	if err := record.Apply(ctx, c.tx, []record.Transition{transition}); err != nil {
-		return uptime.State{}, err
-	}
-	if edited.Active() {
-		err = c.askForFirstScans(ctx, []db.Monitor{edited.Monitor}, true)
-	}
-	return after, err
+	return record.Apply(ctx, c.tx, transitions)
 }

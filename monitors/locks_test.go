@@ -24,6 +24,14 @@ func held(t *testing.T, p *monitorstest.Bench, id int64) pgx.Tx {
 	return tx
 }
 
+// awaitLock waits until somebody waits for a lock.
+func awaitLock(t *testing.T, p *monitorstest.Bench) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return p.Count(t, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	}, 10*time.Second, time.Millisecond)
+}
+
 // The recorder must not wait for an edit that has nothing to do with how a monitor stands, nor the edit for the recorder: a
 // bulk that sends all of a configuration anew would stop the recorder until its end.
 func TestEditsLockNoStatusThatTheyLeaveAsItIs(t *testing.T) {
@@ -61,9 +69,7 @@ func TestABulkLocksStatusesInTheOrderOfIDs(t *testing.T) {
 		_, err := p.Store().Create(context.Background(), given, true)
 		done <- err
 	}()
-	require.Eventually(t, func() bool {
-		return dbtest.Count(t, p.Pool, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
-	}, 10*time.Second, time.Millisecond)
+	awaitLock(t, p)
 	dbtest.Exec(t, recorder, "SELECT FROM monitor_states WHERE monitor_id = $1 FOR UPDATE NOWAIT", second.ID)
 
 	require.NoError(t, recorder.Commit(t.Context()))

@@ -57,10 +57,10 @@ func TestCreateMonitors(t *testing.T) {
 		state := p.State(t, monitor.ID)
 		require.Equal(t, uptime.Pending, state.Status)
 		require.True(t, state.Since.Equal(monitorstest.Noon))
-		open, err := db.New(p.Pool).GetOpenSchedule(t.Context(), monitor.ID)
+		open, err := db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
 		require.NoError(t, err)
 		first := schedule.SlotAfter(monitorstest.Noon)
-		require.True(t, open.FromAt.Equal(first))
+		require.True(t, open[0].FromAt.Equal(first))
 		require.Equal(t, 1, p.Count(t, `river_job WHERE kind = 'round' AND state = 'available' AND args ->> 'interval' = '3601'
 			AND (args ->> 'phase_ms')::int = $1 AND (args ->> 'slot')::timestamptz = $2`, schedule.PhaseMS, first))
 
@@ -391,8 +391,9 @@ func TestEditMonitor(t *testing.T) {
 		paused := changeAt(t, monitor.ID, later, func(c *monitors.Monitor) { c.Enable(false, later) })
 		require.True(t, paused.PausedAt.Equal(later))
 		require.Equal(t, uptime.Paused, p.State(t, monitor.ID).Status)
-		_, err := db.New(p.Pool).GetOpenSchedule(t.Context(), monitor.ID)
-		require.ErrorIs(t, err, pgx.ErrNoRows)
+		open, err := db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
+		require.NoError(t, err)
+		require.Empty(t, open)
 
 		// While it is paused, its expectations change: it stays paused since then.
 		edited := changeAt(t, monitor.ID, later.Add(time.Minute),
@@ -405,9 +406,9 @@ func TestEditMonitor(t *testing.T) {
 		resumed := changeAt(t, monitor.ID, again, func(c *monitors.Monitor) { c.Enable(true, monitorstest.Noon) })
 		require.Nil(t, resumed.PausedAt)
 		require.Equal(t, uptime.Pending, p.State(t, monitor.ID).Status)
-		open, err := db.New(p.Pool).GetOpenSchedule(t.Context(), monitor.ID)
+		open, err = db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
 		require.NoError(t, err)
-		require.True(t, open.FromAt.Equal(monitor.Schedule().SlotAfter(again)))
+		require.True(t, open[0].FromAt.Equal(monitor.Schedule().SlotAfter(again)))
 		require.Equal(t, 2, scanJobs(t, monitor.ID), "it is looked at at once")
 	})
 

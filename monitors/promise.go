@@ -3,12 +3,10 @@ package monitors
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 
@@ -17,8 +15,15 @@ import (
 	"riverwatch/uptime"
 )
 
-// promise opens the schedules of active monitors and inserts the rounds that begin to keep them.
-func (c *change) promise(ctx context.Context, monitors ...db.Monitor) error {
+// promise opens the schedules of monitors that are to be scanned otherwise than before, and inserts the rounds that begin to
+// keep them.
+func (c *change) promise(ctx context.Context, edits []*edit) error {
+	var monitors []db.Monitor
+	for _, e := range edits {
+		if e.to.Active() && !e.promised() {
+			monitors = append(monitors, e.to.Monitor)
+		}
+	}
 	if len(monitors) == 0 {
 		return nil
 	}
@@ -61,71 +66,80 @@ func distinctSchedules(monitors []db.Monitor) []uptime.Schedule {
 	return slices.Compact(schedules)
 }
 
-// insertFirstRounds inserts the round of the next slot of each schedule, and gives the slot from which on a monitor of
-// the schedule is certain to be scanned. That is the next one, unless its round is there and has begun: it may have
-// read its monitors already, so that the promise holds from the slot after it.
+// insertFirstRounds inserts the next rounds of each schedule, as many as a round makes sure of, and gives the slot from which
+// on a monitor of the schedule is certain to be scanned. That is the next one, unless its round is there and has begun: it may
+// have read its monitors already, so that the promise holds from the slot after it. All are inserted at once, in order: a
+// change that inserted the second rounds after the first ones could wait for another one that waits for it.
 func (c *change) insertFirstRounds(
 	ctx context.Context, schedules []uptime.Schedule,
 ) (map[uptime.Schedule]time.Time, error) {
-	first := make(map[uptime.Schedule]time.Time, len(schedules))
+	var rounds []river.InsertManyParams
 	for _, schedule := range schedules {
-		first[schedule] = schedule.SlotAfter(c.at)
-	}
-	results, err := c.insertRounds(ctx, schedules, first)
-	if err != nil {
-		return nil, err
-	}
-	var begun []uptime.Schedule
-	for i, result := range results {
-		if result.UniqueSkippedAsDuplicate && result.Job.State != rivertype.JobStateAvailable {
-			begun = append(begun, schedules[i])
-			first[schedules[i]] = schedules[i].Next(first[schedules[i]])
+		slot := schedule.SlotAfter(c.at)
+		for range uptime.RoundsAhead {
+			rounds = append(rounds, queue.Round(schedule, slot))
+			slot = schedule.Next(slot)
 		}
-	}
-	_, err = c.insertRounds(ctx, begun, first)
-	return first, err
-}
-
-func (c *change) insertRounds(
-	ctx context.Context, schedules []uptime.Schedule, slots map[uptime.Schedule]time.Time,
-) ([]*rivertype.JobInsertResult, error) {
-	if len(schedules) == 0 {
-		return nil, nil
-	}
-	rounds := make([]river.InsertManyParams, len(schedules))
-	for i, schedule := range schedules {
-		rounds[i] = queue.Round(schedule, slots[schedule])
 	}
 	results, err := c.queue.InsertManyTx(ctx, c.tx, rounds)
 	if err != nil {
 		return nil, fmt.Errorf("insert rounds: %w", err)
 	}
-	return results, nil
+	first := make(map[uptime.Schedule]time.Time, len(schedules))
+	for i, schedule := range schedules {
+		first[schedule] = schedule.SlotAfter(c.at)
+		result := results[i*uptime.RoundsAhead]
+		if result.UniqueSkippedAsDuplicate && result.Job.State != rivertype.JobStateAvailable {
+			first[schedule] = schedule.Next(first[schedule])
+		}
+	}
+	return first, nil
 }
 
-// withdraw closes a monitor's open schedule. A slot that has not been scanned is no longer promised.
-func (c *change) withdraw(ctx context.Context, monitorID int64) error {
-	open, err := c.queries.GetOpenSchedule(ctx, monitorID)
-	if errors.Is(err, pgx.ErrNoRows) {
+// withdraw closes the open schedules of monitors that are not to be scanned any more, or otherwise. A slot that has not been
+// scanned is no longer promised.
+func (c *change) withdraw(ctx context.Context, edits []*edit) error {
+	var ids []int64
+	for _, e := range edits {
+		if e.from.Active() && !e.promised() {
+			ids = append(ids, e.from.ID)
+		}
+	}
+	if len(ids) == 0 {
 		return nil
 	}
+	open, err := c.queries.ListOpenSchedules(ctx, ids)
 	if err != nil {
-		return fmt.Errorf("get the schedule of monitor %d: %w", monitorID, err)
+		return fmt.Errorf("list schedules: %w", err)
+	}
+	present := db.ListScannedParams{Slots: nil, MonitorIDs: nil, Since: c.at, Until: c.at}
+	for _, one := range open {
+		slot := one.Schedule().SlotAt(c.at)
+		present.MonitorIDs, present.Slots = append(present.MonitorIDs, one.MonitorID), append(present.Slots, slot)
+		if slot.Before(present.Since) {
+			present.Since = slot
+		}
+	}
+	scanned, err := c.queries.ListScanned(ctx, present)
+	if err != nil {
+		return fmt.Errorf("list present scans: %w", err)
 	}
 
-	schedule := open.Schedule()
-	_, err = c.queries.GetScan(ctx, db.GetScanParams{Slot: schedule.SlotAt(c.at), MonitorID: monitorID})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("get the present scan of monitor %d: %w", monitorID, err)
+	var drop []int64
+	var end db.CloseSchedulesParams
+	for _, one := range open {
+		until := one.Schedule().Close(c.at, slices.Contains(scanned, one.MonitorID))
+		if until.Before(one.FromAt) {
+			drop = append(drop, one.MonitorID)
+			continue
+		}
+		end.MonitorIDs, end.UntilAts = append(end.MonitorIDs, one.MonitorID), append(end.UntilAts, until)
 	}
-	until := schedule.Close(c.at, err == nil)
-	if until.Before(open.FromAt) {
-		err = c.queries.DropSchedule(ctx, monitorID)
-	} else {
-		err = c.queries.CloseSchedule(ctx, db.CloseScheduleParams{MonitorID: monitorID, UntilAt: until})
+	if err := c.queries.DropSchedules(ctx, drop); err != nil {
+		return fmt.Errorf("drop schedules: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("close the schedule of monitor %d: %w", monitorID, err)
+	if err := c.queries.CloseSchedules(ctx, end); err != nil {
+		return fmt.Errorf("close schedules: %w", err)
 	}
 	return nil
 }
@@ -137,12 +151,18 @@ const (
 	firstScansPerSecond = 50
 )
 
-// askForFirstScans asks for scans ahead of the first rounds: of all monitors at once, or of those that would wait long,
-// a few each second.
-func (c *change) askForFirstScans(ctx context.Context, monitors []db.Monitor, all bool) error {
+// askForFirstScans asks for scans ahead of the first rounds of monitors whose status starts anew: of a single one at once, of
+// several for those that would wait long, a few each second.
+func (c *change) askForFirstScans(ctx context.Context, edits []*edit) error {
+	var monitors []db.Monitor
+	for _, e := range edits {
+		if e.anew && e.to.Active() {
+			monitors = append(monitors, e.to.Monitor)
+		}
+	}
 	var scans []river.InsertManyParams
 	for _, monitor := range monitors {
-		if all || monitor.Schedule().SlotAfter(c.at).Sub(c.at) > patience {
+		if len(monitors) == 1 || monitor.Schedule().SlotAfter(c.at).Sub(c.at) > patience {
 			// A microsecond, because only a scan after the instant at which a status starts tells anything of it.
 			wait := time.Microsecond + time.Duration(len(scans))*time.Second/firstScansPerSecond
 			scan, _ := queue.Scan(queue.ScanArgs{MonitorID: monitor.ID, At: c.at.Add(wait), Reason: queue.ReasonAsked})

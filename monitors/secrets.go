@@ -61,19 +61,3 @@ func Secrets(ctx context.Context, queries *db.Queries, monitors ...db.Monitor) (
 	}
 	return secrets, nil
 }
-
-// writeSecrets writes the secrets of a monitor whose row is written in the same transaction. before names those that it
-// had.
-func (c *change) writeSecrets(ctx context.Context, id int64, before []string, secrets probe.Secrets) error {
-	var err error
-	switch {
-	case len(secretNames(secrets)) > 0:
-		err = c.queries.PutSecrets(ctx, db.PutSecretsParams{MonitorID: id, Secrets: encode(secrets)})
-	case len(before) > 0:
-		err = c.queries.DeleteSecrets(ctx, id)
-	}
-	if err != nil {
-		return fmt.Errorf("write the secrets of monitor %d: %w", id, err)
-	}
-	return nil
-}

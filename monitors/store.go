@@ -14,9 +14,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"riverwatch/db"
-	"riverwatch/probe"
 	"riverwatch/queue"
-	"riverwatch/record"
 	"riverwatch/uptime"
 )
 
@@ -83,74 +81,62 @@ func (s *Store) Create(ctx context.Context, given []Monitor, update bool) (creat
 // Conflict is the error of a monitor that Create left alone.
 func (c Creation) Conflict() *ConflictError { return conflict(c.Monitor.Monitor) }
 
-// Edit makes a monitor what edit makes of it, and gives it with where it stands. An error of edit is returned as it is.
+// Edit makes a monitor what want makes of it, and gives it with where it stands. An error of want is returned as it is.
 // Other errors: pgx.ErrNoRows where there is no such monitor, *ConflictError.
 func (s *Store) Edit(
-	ctx context.Context, id int64, edit func(Monitor) (Monitor, error),
+	ctx context.Context, id int64, want func(Monitor) (Monitor, error),
 ) (edited Monitor, state uptime.State, err error) {
 	var wanted Monitor
 	err = s.change(ctx, func(c *change) error {
-		current, err := c.lock(ctx, id)
+		row, err := c.lock(ctx, id)
 		if err != nil {
 			return err
 		}
-		if wanted, err = edit(current.copy()); err != nil {
+		current, err := c.read(ctx, []db.Monitor{row})
+		if err != nil {
 			return err
 		}
-		edited, state, err = c.edit(ctx, current, wanted)
+		if wanted, err = want(current[0].copy()); err != nil {
+			return err
+		}
+		e := c.edit(current[0], wanted)
+		err = c.apply(ctx, []*edit{e})
+		edited, state = e.to, e.after
 		return err
 	})
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && slices.Contains(identities, pgErr.ConstraintName) {
-		holder, findErr := find(ctx, db.New(s.Conn), wanted)
-		switch {
-		case findErr == nil:
-			err = conflict(holder)
-		case !errors.Is(findErr, pgx.ErrNoRows): // else it has just become free
-			err = findErr
+		if holder := s.holder(ctx, wanted); holder != nil { // else it has just become free
+			err = holder
 		}
 	}
 	return edited, state, err
 }
 
-// find finds the monitor that is there already, deleted or not, where m is to be. Error: pgx.ErrNoRows.
-func find(ctx context.Context, queries *db.Queries, m Monitor) (there db.Monitor, err error) {
-	if m.Key != nil {
-		there, err = queries.FindMonitorByKeyForUpdate(ctx, *m.Key)
-	} else {
-		there, err = queries.FindMonitorForUpdate(ctx, db.FindMonitorForUpdateParams{Method: m.Method, URL: m.URL, Regexp: m.Regexp})
-	}
+// holder gives the error of a monitor that is to be known as another one already is.
+func (s *Store) holder(ctx context.Context, wanted Monitor) error {
+	var conflicting error
+	err := s.change(ctx, func(c *change) error {
+		there, err := c.lockKnownAs(ctx, []string{wanted.knownAs()})
+		for _, row := range there {
+			conflicting = conflict(row)
+		}
+		return err
+	})
 	if err != nil {
-		return there, fmt.Errorf("find the monitor that is there: %w", err)
+		return err
 	}
-	return there, nil
+	return conflicting
 }
 
 // Delete deletes a monitor. Its history stays, and its secrets do not. Error: pgx.ErrNoRows where there is no such monitor.
 func (s *Store) Delete(ctx context.Context, id int64) error {
 	return s.change(ctx, func(c *change) error {
-		row, err := c.queries.GetMonitorForUpdate(ctx, id)
-		if err != nil {
-			return fmt.Errorf("get monitor %d: %w", id, err)
-		}
-		// What it asks and expects is not looked at: one that cannot be read can be deleted.
-		monitor := Monitor{Monitor: row}
-		before, err := c.state(ctx, monitor, true)
+		row, err := c.lock(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := c.withdraw(ctx, id); err != nil {
-			return err
-		}
-		names := row.SecretNames
-		row.DeletedAt, row.SecretNames = &c.at, []string{}
-		if row, err = c.writeRow(ctx, row); err != nil {
-			return err
-		}
-		if err := c.writeSecrets(ctx, id, names, probe.Secrets{}); err != nil {
-			return err
-		}
-		return record.Apply(ctx, c.tx, []record.Transition{{Monitor: row, Before: before}})
+		return c.apply(ctx, []*edit{c.removal(row)})
 	})
 }
 
@@ -166,11 +152,9 @@ var ErrTooManyScans = fmt.Errorf("at most %d scans that were asked for may be op
 // Scan asks for a scan of a monitor now, and gives it with the slot under which its result will be in the log. Errors:
 // pgx.ErrNoRows where there is no such monitor, ErrTooManyScans.
 func (s *Store) Scan(ctx context.Context, id int64) (monitor db.Monitor, slot time.Time, err error) {
-	job, slot := queue.Scan(queue.ScanArgs{MonitorID: id, At: s.Now(), Reason: queue.ReasonAsked})
 	err = s.change(ctx, func(c *change) error {
-		monitor, err = c.queries.GetMonitorForUpdate(ctx, id) // two that ask at once count each other
-		if err != nil {
-			return fmt.Errorf("get monitor %d: %w", id, err)
+		if monitor, err = c.lock(ctx, id); err != nil { // two that ask at once count each other
+			return err
 		}
 		asked, err := c.queries.CountAskedScans(ctx, id)
 		if err != nil {
@@ -179,6 +163,8 @@ func (s *Store) Scan(ctx context.Context, id int64) (monitor db.Monitor, slot ti
 		if asked.Open >= mostAskedOpen || asked.Recent >= mostAskedRecent {
 			return ErrTooManyScans
 		}
+		var job river.InsertManyParams
+		job, slot = queue.Scan(queue.ScanArgs{MonitorID: id, At: c.at, Reason: queue.ReasonAsked})
 		if _, err := c.queue.InsertManyTx(ctx, c.tx, []river.InsertManyParams{job}); err != nil {
 			return fmt.Errorf("insert a scan of monitor %d: %w", id, err)
 		}
@@ -187,10 +173,9 @@ func (s *Store) Scan(ctx context.Context, id int64) (monitor db.Monitor, slot ti
 	return monitor, slot, err
 }
 
-// change runs f in a transaction, at one instant.
+// change runs f in a transaction.
 func (s *Store) change(ctx context.Context, f func(*change) error) error {
-	at := s.Now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
 	return db.InTx(ctx, s.Conn, func(tx pgx.Tx) error {
-		return f(&change{tx: tx, queries: db.New(tx), queue: s.Queue, at: at})
+		return f(&change{tx: tx, queries: db.New(tx), queue: s.Queue, now: s.Now})
 	})
 }

@@ -26,6 +26,21 @@ RETURNING monitor_id;
 SELECT * FROM monitor_log
 WHERE slot = @slot AND monitor_id = @monitor_id;
 
+-- ListScanned gives those of monitors that have a row for a slot, each its own, from since to until.
+-- name: ListScanned :many
+SELECT due.monitor_id::bigint AS monitor_id
+FROM (
+    SELECT
+        unnest(@slots::timestamptz[]) AS slot,
+        unnest(@monitor_ids::bigint[]) AS monitor_id
+) AS due
+CROSS JOIN LATERAL (
+    SELECT 1 AS one FROM monitor_log AS m
+    WHERE
+        m.slot = due.slot AND m.monitor_id = due.monitor_id
+        AND m.slot >= @since::timestamptz AND m.slot <= @until::timestamptz
+) AS l;
+
 -- ListScans gives the newest scans of one monitor from since until before until, newest first.
 -- name: ListScans :many
 SELECT * FROM monitor_scans(@monitor_id::bigint, @since::timestamptz, @until::timestamptz)

@@ -22,18 +22,26 @@ SELECT
     unnest(@intervals_seconds::integer[]),
     unnest(@phases_ms::integer[]);
 
--- name: GetOpenSchedule :one
+-- ListOpenSchedules gives what monitors are promised now.
+-- name: ListOpenSchedules :many
 SELECT * FROM monitor_schedules
-WHERE monitor_id = @monitor_id AND until_at IS NULL;
+WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND until_at IS NULL
+ORDER BY monitor_id;
 
--- name: CloseSchedule :exec
-UPDATE monitor_schedules SET until_at = @until_at::timestamptz
-WHERE monitor_id = @monitor_id AND until_at IS NULL;
+-- CloseSchedules ends what monitors are promised.
+-- name: CloseSchedules :exec
+UPDATE monitor_schedules AS s SET until_at = closed.until_at
+FROM (
+    SELECT
+        unnest(@monitor_ids::bigint[]) AS monitor_id,
+        unnest(@until_ats::timestamptz[]) AS until_at
+) AS closed
+WHERE s.monitor_id = closed.monitor_id AND s.until_at IS NULL;
 
--- DropSchedule removes a promise whose first slot has not come.
--- name: DropSchedule :exec
+-- DropSchedules removes promises whose first slot has not come.
+-- name: DropSchedules :exec
 DELETE FROM monitor_schedules
-WHERE monitor_id = @monitor_id AND until_at IS NULL;
+WHERE monitor_id = ANY(@monitor_ids::bigint[]) AND until_at IS NULL;
 
 -- ShortestInterval is the shortest interval at which a monitor was scheduled in a range.
 -- name: ShortestInterval :one

@@ -21,15 +21,17 @@ ON CONFLICT (monitor_id) DO UPDATE SET
 DELETE FROM monitor_states
 WHERE monitor_id = ANY(@monitor_ids::bigint[]);
 
--- GetMonitorState gives where a monitor stands.
--- name: GetMonitorState :one
+-- ListMonitorStates gives where monitors stand.
+-- name: ListMonitorStates :many
 SELECT * FROM monitor_states
-WHERE monitor_id = @monitor_id;
+WHERE monitor_id = ANY(@monitor_ids::bigint[]);
 
--- GetMonitorStateForUpdate also keeps the recorder from judging the monitor meanwhile.
--- name: GetMonitorStateForUpdate :one
+-- LockMonitorStates gives where monitors stand, and keeps others from changing it. In order, lest two transactions deadlock.
+-- What else is to be known of a monitor is asked after that: in this statement it would be as it was before the wait.
+-- name: LockMonitorStates :many
 SELECT * FROM monitor_states
-WHERE monitor_id = @monitor_id
+WHERE monitor_id = ANY(@monitor_ids::bigint[])
+ORDER BY monitor_id
 FOR UPDATE;
 
 -- LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,

@@ -19,31 +19,45 @@ INSERT INTO monitors (
 ON CONFLICT DO NOTHING
 RETURNING *;
 
--- FindMonitorForUpdate finds the monitor without a key of an identity, deleted or not, and locks it.
--- name: FindMonitorForUpdate :one
+-- LockMonitorsKnownAs locks the monitors, deleted or not, that are known as a list says: of each a JSON object with its key, or,
+-- without one, its method, url and regexp. In the order of their ids, lest two transactions deadlock. No key: the recorder may
+-- insert rows that refer to them.
+-- name: LockMonitorsKnownAs :many
+WITH known AS (
+    SELECT one ->> 'key' AS key, one ->> 'method' AS method, one ->> 'url' AS url, one ->> 'regexp' AS regexp
+    FROM jsonb_array_elements(@known::jsonb) AS one
+)
 SELECT * FROM monitors
-WHERE key IS NULL AND method = @method AND url = @url AND regexp IS NOT DISTINCT FROM sqlc.narg(regexp)
-FOR NO KEY UPDATE;
-
--- FindMonitorByKeyForUpdate finds the monitor of a key, deleted or not, and locks it.
--- name: FindMonitorByKeyForUpdate :one
-SELECT * FROM monitors
-WHERE key = @key::text
+WHERE
+    id IN (
+        SELECT m.id FROM known AS k
+        JOIN monitors AS m ON m.key = k.key
+        UNION ALL
+        SELECT m.id FROM known AS k
+        JOIN monitors AS m ON m.method = k.method AND m.url = k.url AND m.regexp IS NOT DISTINCT FROM k.regexp
+        WHERE m.key IS NULL
+    )
+ORDER BY id
 FOR NO KEY UPDATE;
 
 -- name: GetMonitor :one
 SELECT * FROM monitors
 WHERE id = @id AND deleted_at IS NULL;
 
--- GetMonitorForUpdate locks the monitor, but not its key, which nobody changes: the recorder may insert rows that refer to it.
+-- ListMonitors gives those that are not deleted.
+-- name: ListMonitors :many
+SELECT * FROM monitors
+WHERE id = ANY(@monitor_ids::bigint[]) AND deleted_at IS NULL;
+
+-- GetMonitorForUpdate locks the monitor, as LockMonitorsKnownAs does.
 -- name: GetMonitorForUpdate :one
 SELECT * FROM monitors
 WHERE id = @id AND deleted_at IS NULL
 FOR NO KEY UPDATE;
 
--- UpdateMonitor writes a monitor whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
+-- UpdateMonitors writes monitors whole. As in CreateMonitors, a Monitor is its parameters, for which the id is set to
 -- itself.
--- name: UpdateMonitor :one
+-- name: UpdateMonitors :batchone
 UPDATE monitors SET
     id = @id,
     key = sqlc.narg(key),

@@ -31,8 +31,7 @@ CREATE TABLE monitors (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     paused_at timestamptz,
-    deleted_at timestamptz,
-    CONSTRAINT monitors_key UNIQUE (key)
+    deleted_at timestamptz
 );
 
 COMMENT ON TABLE monitors IS 'What is watched.';
@@ -44,6 +43,10 @@ COMMENT ON COLUMN monitors.expectations IS 'More regexps, of headers, values of 
 COMMENT ON COLUMN monitors.phase_ms IS 'A multiple of 250. The slots are the instants t with t mod (1000 * interval_seconds) = phase_ms, in milliseconds of Unix time.';
 COMMENT ON COLUMN monitors.version IS 'Counts the changes of the row. The log notes under which version a scan was made.';
 COMMENT ON COLUMN monitors.deleted_at IS 'A deleted monitor keeps its row, so that its history stays and a duplicate can revive it.';
+
+-- Partial, so that to change a key takes no stronger lock than any other edit: rows that refer to the monitor are inserted
+-- meanwhile.
+CREATE UNIQUE INDEX monitors_key ON monitors (key) WHERE key IS NOT NULL;
 
 CREATE UNIQUE INDEX monitors_identity ON monitors (method, url, regexp) NULLS NOT DISTINCT WHERE key IS NULL;
 
