@@ -174,7 +174,10 @@ func record(ctx context.Context, tx pgx.Tx, monitorID int64, slot time.Time) err
 	if _, err := queries.CopyScans(ctx, []db.CopyScansParams{db.CopyScansParams(dbtest.Scan(monitorID, slot))}); err != nil {
 		return err
 	}
-	if _, err := queries.LockStatesToJudge(ctx, []int64{monitorID}); err != nil {
+	if _, err := queries.LockMonitorStates(ctx, []int64{monitorID}); err != nil {
+		return err
+	}
+	if _, err := queries.ListMonitors(ctx, []int64{monitorID}); err != nil {
 		return err
 	}
 	return queries.PutMonitorStates(ctx, db.PutMonitorStatesParams{

@@ -90,74 +90,6 @@ func (q *Queries) LockMonitorStates(ctx context.Context, monitorIds []int64) ([]
 	return items, nil
 }
 
-const lockStatesToJudge = `-- name: LockStatesToJudge :many
-SELECT monitor_states.monitor_id, monitor_states.status, monitor_states.since, monitor_states.judged_slot, monitor_states.failures, monitor_states.successes, monitors.id, monitors.key, monitors.name, monitors.description, monitors.tags, monitors.method, monitors.url, monitors.host, monitors.request, monitors.secret_names, monitors.timeout_ms, monitors.max_redirects, monitors.accepted_statuses, monitors.regexp, monitors.regexp_invert, monitors.expectations, monitors.interval_seconds, monitors.phase_ms, monitors.retry_interval_seconds, monitors.failure_threshold, monitors.success_threshold, monitors.version, monitors.created_at, monitors.updated_at, monitors.paused_at, monitors.deleted_at
-FROM monitor_states
-JOIN monitors ON monitors.id = monitor_states.monitor_id
-WHERE monitor_states.monitor_id = ANY($1::bigint[]) AND monitors.deleted_at IS NULL
-ORDER BY monitor_states.monitor_id
-FOR UPDATE OF monitor_states
-`
-
-type LockStatesToJudgeRow struct {
-	MonitorState MonitorState
-	Monitor      Monitor
-}
-
-// LockStatesToJudge locks what a batch of scans may change.
-func (q *Queries) LockStatesToJudge(ctx context.Context, monitorIds []int64) ([]LockStatesToJudgeRow, error) {
-	rows, err := q.db.Query(ctx, lockStatesToJudge, monitorIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []LockStatesToJudgeRow{}
-	for rows.Next() {
-		var i LockStatesToJudgeRow
-		if err := rows.Scan(
-			&i.MonitorState.MonitorID,
-			&i.MonitorState.Status,
-			&i.MonitorState.Since,
-			&i.MonitorState.JudgedSlot,
-			&i.MonitorState.Failures,
-			&i.MonitorState.Successes,
-			&i.Monitor.ID,
-			&i.Monitor.Key,
-			&i.Monitor.Name,
-			&i.Monitor.Description,
-			&i.Monitor.Tags,
-			&i.Monitor.Method,
-			&i.Monitor.URL,
-			&i.Monitor.Host,
-			&i.Monitor.Request,
-			&i.Monitor.SecretNames,
-			&i.Monitor.TimeoutMS,
-			&i.Monitor.MaxRedirects,
-			&i.Monitor.AcceptedStatuses,
-			&i.Monitor.Regexp,
-			&i.Monitor.RegexpInvert,
-			&i.Monitor.Expectations,
-			&i.Monitor.IntervalSeconds,
-			&i.Monitor.PhaseMS,
-			&i.Monitor.RetryIntervalSeconds,
-			&i.Monitor.FailureThreshold,
-			&i.Monitor.SuccessThreshold,
-			&i.Monitor.Version,
-			&i.Monitor.CreatedAt,
-			&i.Monitor.UpdatedAt,
-			&i.Monitor.PausedAt,
-			&i.Monitor.DeletedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const lookBesideScans = `-- name: LookBesideScans :one
 SELECT
     ARRAY(
@@ -183,7 +115,7 @@ type LookBesideScansRow struct {
 
 // LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
 // and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
-// apart from LockStatesToJudge because the planner takes a union with other ids for a large part of the table, and reads
+// apart from LockMonitorStates because the planner takes a union with other ids for a large part of the table, and reads
 // all of it.
 func (q *Queries) LookBesideScans(ctx context.Context, arg LookBesideScansParams) (LookBesideScansRow, error) {
 	row := q.db.QueryRow(ctx, lookBesideScans, arg.MonitorIDs, arg.Oldest, arg.Newest)

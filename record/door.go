@@ -14,6 +14,39 @@ import (
 	"riverwatch/uptime"
 )
 
+// Standing is a monitor and where it stands.
+type Standing struct {
+	Monitor db.Monitor
+	State   uptime.State
+}
+
+// LockStandings gives those of monitors that are not deleted, in the order of their ids, and keeps others from changing where
+// they stand until the transaction ends. An edit after which an older scan tells nothing holds the state until it is
+// committed, so the monitors are read by a statement of their own, once the states are locked: the one that waited for the
+// edit would give the new state with the old monitor.
+func LockStandings(ctx context.Context, tx pgx.Tx, monitorIDs []int64) ([]Standing, error) {
+	queries := db.New(tx)
+	states, err := queries.LockMonitorStates(ctx, monitorIDs)
+	if err != nil {
+		return nil, fmt.Errorf("lock states: %w", err)
+	}
+	monitors, err := queries.ListMonitors(ctx, monitorIDs)
+	if err != nil {
+		return nil, fmt.Errorf("list monitors: %w", err)
+	}
+	byID := make(map[int64]db.Monitor, len(monitors))
+	for _, monitor := range monitors {
+		byID[monitor.ID] = monitor
+	}
+	var standings []Standing
+	for _, state := range states {
+		if monitor, ok := byID[state.MonitorID]; ok {
+			standings = append(standings, Standing{Monitor: monitor, State: state.State()})
+		}
+	}
+	return standings, nil
+}
+
 // Transition is a change of where a monitor stands.
 type Transition struct {
 	Monitor db.Monitor

@@ -64,12 +64,12 @@ func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan, unwell
 	if len(unwell) == 0 {
 		return nil, nil
 	}
-	rows, err := db.New(tx).LockStatesToJudge(ctx, unwell)
+	standings, err := LockStandings(ctx, tx, unwell)
 	if err != nil {
-		return nil, fmt.Errorf("lock states: %w", err)
+		return nil, err
 	}
 
-	transitions := decideAll(rows, scans, r.Now())
+	transitions := decideAll(standings, scans, r.Now())
 	if err := Apply(ctx, tx, transitions); err != nil {
 		return nil, err
 	}
@@ -77,11 +77,11 @@ func (r *Recorder) judge(ctx context.Context, tx pgx.Tx, scans []db.Scan, unwell
 }
 
 // decideAll gives the transitions in the order of slots; a monitor may have more than one.
-func decideAll(rows []db.LockStatesToJudgeRow, scans []db.Scan, now time.Time) []Transition {
-	byMonitor := make(map[int64]db.Monitor, len(rows))
-	states := make(map[int64]uptime.State, len(rows))
-	for _, row := range rows {
-		byMonitor[row.Monitor.ID], states[row.Monitor.ID] = row.Monitor, row.MonitorState.State()
+func decideAll(standings []Standing, scans []db.Scan, now time.Time) []Transition {
+	byMonitor := make(map[int64]db.Monitor, len(standings))
+	states := make(map[int64]uptime.State, len(standings))
+	for _, standing := range standings {
+		byMonitor[standing.Monitor.ID], states[standing.Monitor.ID] = standing.Monitor, standing.State
 	}
 	scans = slices.Clone(scans)
 	slices.SortFunc(scans, func(a, b db.Scan) int {

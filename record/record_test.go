@@ -12,6 +12,7 @@ import (
 
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
+	"riverwatch/monitors"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/record"
 	"riverwatch/uptime"
@@ -63,4 +64,38 @@ func (p *process) record(t *testing.T, monitor db.Monitor, at time.Time, outcome
 		scan.MonitorVersion, scan.Outcome = monitor.Version, outcome
 		require.NoError(t, p.recorder.Record(t.Context(), scan, nil))
 	}
+}
+
+// A scan by what was expected before an edit tells nothing of how the monitor stands after it, also if the recorder waited
+// for the edit.
+func TestAScanThatAnEditOvertakes(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	given := monitorstest.Of(monitorstest.URL("overtaken"), 60)
+	given.FailureThreshold = 1
+	monitor := p.Create(t, given)
+	editing, err := p.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = editing.Rollback(context.Background()) })
+	editedAt := monitorstest.Noon.Add(time.Second)
+	_, _, err = p.StoreOn(editing, editedAt).Edit(t.Context(), monitor.ID, monitorstest.Edit(func(m *monitors.Monitor) {
+		m.AcceptedStatuses = []string{"404"}
+	}))
+	require.NoError(t, err)
+
+	recorded := make(chan error, 1)
+	go func() {
+		scan := dbtest.Scan(monitor.ID, editedAt.Add(time.Second))
+		scan.MonitorVersion, scan.Outcome = monitor.Version, uptime.StatusMismatch
+		recorded <- p.recorder.Record(context.Background(), scan, nil)
+	}()
+	require.Eventually(t, func() bool {
+		return p.Count(t, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, editing.Commit(t.Context()))
+
+	require.NoError(t, <-recorded)
+	state := p.State(t, monitor.ID)
+	require.Equal(t, uptime.Pending, state.Status)
+	require.True(t, state.Since.Equal(editedAt))
 }

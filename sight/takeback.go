@@ -105,20 +105,21 @@ func judgeAgain(
 	ctx context.Context, tx pgx.Tx, monitorIDs []int64, suspects map[int64][]suspect,
 ) ([]record.Transition, error) {
 	queries := db.New(tx)
-	rows, err := queries.LockStatesToJudge(ctx, monitorIDs)
+	standings, err := record.LockStandings(ctx, tx, monitorIDs)
 	if err != nil {
-		return nil, fmt.Errorf("lock states: %w", err)
+		return nil, fmt.Errorf("take back of %d monitors: %w", len(monitorIDs), err)
 	}
 	firsts := map[int64]suspect{}
 	var ids []int64
 	var since time.Time
-	for _, row := range rows {
-		first, ok := firstSuspect(suspects[row.Monitor.ID], row.MonitorState.State())
+	for _, standing := range standings {
+		id := standing.Monitor.ID
+		first, ok := firstSuspect(suspects[id], standing.State)
 		if !ok {
 			continue
 		}
-		firsts[row.Monitor.ID] = first
-		ids = append(ids, row.Monitor.ID)
+		firsts[id] = first
+		ids = append(ids, id)
 		if since.IsZero() || first.After.JudgedSlot.Before(since) {
 			since = first.After.JudgedSlot
 		}
@@ -130,7 +131,7 @@ func judgeAgain(
 	if err != nil {
 		return nil, fmt.Errorf("list scans: %w", err)
 	}
-	transitions := replay(rows, firsts, scans)
+	transitions := replay(standings, firsts, scans)
 	return transitions, record.Apply(ctx, tx, transitions)
 }
 
@@ -150,28 +151,28 @@ func firstSuspect(suspects []suspect, present uptime.State) (first suspect, ok b
 }
 
 // replay gives what changes when scans are judged again, each monitor's from before its first suspect.
-func replay(rows []db.LockStatesToJudgeRow, firsts map[int64]suspect, scans []db.ListOutcomesRow) []record.Transition {
+func replay(standings []record.Standing, firsts map[int64]suspect, scans []db.ListOutcomesRow) []record.Transition {
 	byMonitor := map[int64][]db.ListOutcomesRow{}
 	for _, scan := range scans {
 		byMonitor[scan.MonitorID] = append(byMonitor[scan.MonitorID], scan)
 	}
 	var transitions []record.Transition
-	for _, row := range rows {
-		first, ok := firsts[row.Monitor.ID]
+	for _, standing := range standings {
+		first, ok := firsts[standing.Monitor.ID]
 		if !ok {
 			continue
 		}
 		state := first.Before
-		for _, scan := range byMonitor[row.Monitor.ID] {
+		for _, scan := range byMonitor[standing.Monitor.ID] {
 			// What came to the log came there when the scan had ended, or a moment later.
 			heard := db.EndedAt(scan.Slot, scan.LateMS, scan.TotalUS)
-			if row.Monitor.Configuration().Counted(scan.MonitorVersion, scan.Slot, heard) {
-				state = uptime.Decide(state, scan.Slot, scan.Outcome, row.Monitor.Thresholds())
+			if standing.Monitor.Configuration().Counted(scan.MonitorVersion, scan.Slot, heard) {
+				state = uptime.Decide(state, scan.Slot, scan.Outcome, standing.Monitor.Thresholds())
 			}
 		}
-		if present := row.MonitorState.State(); !state.Equal(present) {
+		if present := standing.State; !state.Equal(present) {
 			transitions = append(transitions, record.Transition{
-				Monitor: row.Monitor, Before: present, After: state,
+				Monitor: standing.Monitor, Before: present, After: state,
 			})
 		}
 	}

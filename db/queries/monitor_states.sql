@@ -36,7 +36,7 @@ FOR UPDATE;
 
 -- LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
 -- and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
--- apart from LockStatesToJudge because the planner takes a union with other ids for a large part of the table, and reads
+-- apart from LockMonitorStates because the planner takes a union with other ids for a large part of the table, and reads
 -- all of it.
 -- name: LookBesideScans :one
 SELECT
@@ -48,12 +48,3 @@ SELECT
         SELECT FROM scan_gaps
         WHERE monitor_id IS NOT NULL AND from_slot >= @oldest::timestamptz AND from_slot <= @newest::timestamptz
     ) AS gaps;
-
--- LockStatesToJudge locks what a batch of scans may change.
--- name: LockStatesToJudge :many
-SELECT sqlc.embed(monitor_states), sqlc.embed(monitors)
-FROM monitor_states
-JOIN monitors ON monitors.id = monitor_states.monitor_id
-WHERE monitor_states.monitor_id = ANY(@monitor_ids::bigint[]) AND monitors.deleted_at IS NULL
-ORDER BY monitor_states.monitor_id
-FOR UPDATE OF monitor_states;
