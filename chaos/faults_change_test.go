@@ -38,6 +38,7 @@ func changeFaults() []fault {
 		{"F55", "monitors are edited, paused, deleted and revived during scans that fail", true, setup{
 			workerEnv: []string{"RIVERWATCH_PROBES_PER_HOST=2000"}, // each edit of what is expected asks for a scan
 		}, editAll},
+		{"F64", "two bulks change the same monitors again and again", true, setup{}, changeInBulk},
 	}
 }
 
@@ -153,7 +154,7 @@ func migrate(t *testing.T, w *world) {
 	var watching sync.WaitGroup
 	var longest time.Duration
 	var asked, failed int
-	watching.Go(func() { longest = w.sampleLocks(ctx) })
+	watching.Go(func() { longest = w.sampleLocks(ctx, "l.locktype = 'relation'") })
 	watching.Go(func() { asked, failed = w.ask5xx(ctx) })
 
 	dump, err := w.direct.Begin(t.Context())
@@ -210,13 +211,14 @@ func (w *world) ask5xx(ctx context.Context) (asked, failed int) {
 	return asked, failed
 }
 
-// sampleLocks gives the longest that anybody was seen waiting for a lock until ctx is done.
-func (w *world) sampleLocks(ctx context.Context) (longest time.Duration) {
+// sampleLocks gives the longest that anybody was seen waiting for a lock until ctx is done, of those who are looked at: a
+// condition on l (pg_locks) and a (pg_stat_activity).
+func (w *world) sampleLocks(ctx context.Context, those string) (longest time.Duration) {
 	for sleep(ctx, 50*time.Millisecond) {
 		var seconds float64
 		err := w.direct.QueryRow(ctx, `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float8
 			FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-			WHERE NOT granted AND a.datname = current_database() AND l.locktype = 'relation'`).Scan(&seconds)
+			WHERE NOT granted AND a.datname = current_database() AND `+those).Scan(&seconds)
 		if err == nil {
 			longest = max(longest, time.Duration(seconds*float64(time.Second)))
 		}
