@@ -136,7 +136,7 @@ func (w *world) createInside(t *testing.T, methods ...string) {
 		}
 		watched = append(watched, m.Complete())
 	}
-	store := monitors.Store{Conn: w.direct, Queue: newQueue(t, w.direct), Now: time.Now}
+	store := monitors.Store{Conn: w.direct, Queue: newQueue(t, w.direct)}
 	creations, err := store.Create(t.Context(), watched, false)
 	require.NoError(t, err)
 	for _, creation := range creations {

@@ -69,7 +69,7 @@ func New(config Config) http.Handler {
 	document.RejectUnknownQueryParameters = true
 	a := &api{
 		Config: config, huma: humagin.New(router, document),
-		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue, Now: config.Now},
+		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue},
 		bulks:    semaphore.NewWeighted(mostBulks),
 	}
 	a.addRoutes()

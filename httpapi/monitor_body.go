@@ -36,7 +36,7 @@ func (a *api) newMonitor(raw []byte, location string) (monitors.Monitor, []Input
 	}
 	monitor := monitors.New()
 	monitor.URL = body.URL
-	take(body.MonitorFields.pairs(&monitor, a.Now()), body.SecretFields.pairs(&monitor))
+	take(body.MonitorFields.pairs(&monitor), body.SecretFields.pairs(&monitor))
 	return a.check(monitor, location)
 }
 
@@ -47,7 +47,7 @@ func (a *api) patched(monitor monitors.Monitor, body monitorPatch) (monitors.Mon
 	}
 	before := monitor
 	take([]pair{value(&body.URL, &monitor.URL, "")},
-		body.MonitorFields.pairs(&monitor, a.Now()), body.SecretFields.pairs(&monitor))
+		body.MonitorFields.pairs(&monitor), body.SecretFields.pairs(&monitor))
 	monitor, inputErrors := a.check(monitor, "body")
 	if len(inputErrors) == 0 && monitor.Origin() != before.Origin() {
 		inputErrors = secretsNeeded(before, body)
@@ -125,7 +125,7 @@ func newMonitorBody(monitor monitors.Monitor, state uptime.State, now time.Time)
 		Status: state.Status, StatusSince: state.Since.UTC(), Version: monitor.Version,
 		CreatedAt: monitor.CreatedAt.UTC(), UpdatedAt: monitor.UpdatedAt.UTC(),
 	}
-	for _, pair := range body.pairs(&monitor, now) {
+	for _, pair := range body.pairs(&monitor) {
 		pair.show()
 	}
 	for _, name := range monitor.SecretNames {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"maps"
 	"strings"
-	"time"
 
 	"riverwatch/monitors"
 	"riverwatch/probe"
@@ -76,8 +75,8 @@ type pair struct {
 	show func() // the field shows what the monitor has
 }
 
-// pairs is the one list of what each field is of a monitor. given is the instant of the request.
-func (f *MonitorFields) pairs(m *monitors.Monitor, given time.Time) []pair {
+// pairs is the one list of what each field is of a monitor.
+func (f *MonitorFields) pairs(m *monitors.Monitor) []pair {
 	standard, all := monitors.New(), func(string) bool { return true }
 	plainHeader := func(name string) bool { return !probe.SecretHeader(name) }
 	return []pair{
@@ -98,7 +97,7 @@ func (f *MonitorFields) pairs(m *monitors.Monitor, given time.Time) []pair {
 		{
 			take: func() {
 				if f.Enabled.said() {
-					m.Enable(f.Enabled.Null || f.Enabled.Value, given)
+					m.Enable(f.Enabled.Null || f.Enabled.Value)
 				}
 			},
 			show: func() { f.Enabled.show(m.PausedAt == nil) },

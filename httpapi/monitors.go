@@ -119,7 +119,7 @@ func (a *api) resumeMonitor(ctx context.Context, in *monitorInput) (*monitorOutp
 
 func (a *api) enable(ctx context.Context, id int64, enabled bool) (*monitorOutput, error) {
 	return a.edit(ctx, id, func(monitor monitors.Monitor) (monitors.Monitor, error) {
-		monitor.Enable(enabled, a.Now())
+		monitor.Enable(enabled)
 		return monitor, nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riverwatch/db/dbtest"
+	"riverwatch/httpapi"
 	"riverwatch/queue"
 	"riverwatch/uptime"
 )
@@ -516,4 +518,39 @@ func TestGetAfterManyChanges(t *testing.T) {
 	got := a.get(path).monitor()
 	require.Equal(t, 9, got.Version, "no change is lost")
 	require.True(t, slices.Contains(strings.Split("n0 n1 n2 n3 n4 n5 n6 n7", " "), got.Name))
+}
+
+// A change is made when the database's clock says: by that of an API that is ten minutes ahead, nobody would scan the monitor
+// for ten minutes, nor judge it.
+func TestAnAPIWhoseClockIsAhead(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	a.handler = httpapi.New(httpapi.Config{
+		Pool: a.pool, Queue: a.queue, Policy: policy(), Version: "test",
+		Now:    func() time.Time { return time.Now().Add(10 * time.Minute) },
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	none := func(what string) {
+		t.Helper()
+		require.Zero(t, a.count(`SELECT count(*) FROM (
+			SELECT from_at AS at FROM monitor_schedules UNION ALL SELECT until_at FROM monitor_schedules
+			UNION ALL SELECT judged_slot FROM monitor_states UNION ALL SELECT since FROM monitor_states
+			UNION ALL SELECT scheduled_at FROM river_job WHERE kind = 'scan'
+			UNION ALL SELECT unnest(ARRAY[created_at, updated_at, paused_at, deleted_at]) FROM monitors
+		) AS instants WHERE at > clock_timestamp() + INTERVAL '2 minutes'`), what)
+	}
+	monitor := a.create(`{"url":"http://example.com/"}`)
+	none("created")
+	path := fmt.Sprintf("%s/%d", monitorsPath, monitor.ID)
+	require.Equal(t, http.StatusOK, a.patch(path, `{"accepted_statuses":["404"],"interval_seconds":30}`).status)
+	none("changed")
+	require.Equal(t, http.StatusOK, a.post(path+"/pause", "").status)
+	require.NotNil(t, dbtest.One[*time.Time](t, a.pool, "SELECT paused_at FROM monitors"))
+	none("paused")
+	require.Equal(t, http.StatusOK, a.post(path+"/resume", "").status)
+	none("resumed")
+	require.Equal(t, http.StatusNoContent, a.send(http.MethodDelete, path, "").status)
+	none("deleted")
+	require.Equal(t, http.StatusCreated, a.post(monitorsPath, `{"url":"http://example.com/","enabled":false}`).status)
+	none("revived")
 }

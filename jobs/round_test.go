@@ -47,7 +47,7 @@ func TestRound(t *testing.T) {
 		}
 		bad := sameRound("/bad")
 		sleeping, gone := sameRound("/paused"), sameRound("/deleted")
-		p.Edit(t, sleeping.ID, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
+		p.Edit(t, sleeping.ID, func(c *monitors.Monitor) { c.Enable(false) })
 		require.NoError(t, p.StoreAt(monitorstest.Noon).Delete(t.Context(), gone.ID))
 		other := p.Create(t, monitorstest.Of(s.URL+"/other", 61))
 
@@ -95,7 +95,7 @@ func TestRound(t *testing.T) {
 		p := newProcess(t)
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("ends"), 60))
 		slot := monitor.Schedule().SlotAfter(monitorstest.Noon)
-		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
+		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false) })
 		for range uptime.RoundsAhead {
 			p.inTime(slot)
 			require.EqualValues(t, 0, p.round(t, roundOf(monitor, slot))["scanned"])
@@ -104,7 +104,7 @@ func TestRound(t *testing.T) {
 		require.Empty(t, openJobs[queue.RoundArgs](t, p))
 
 		// And begins again.
-		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(true, monitorstest.Noon) })
+		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(true) })
 		require.Equal(t, []queue.RoundArgs{roundOf(monitor, slot), roundOf(monitor, monitor.Schedule().Next(slot))},
 			openJobs[queue.RoundArgs](t, p))
 	})
@@ -152,8 +152,8 @@ func TestRound(t *testing.T) {
 		slot := schedule.SlotAfter(monitorstest.Noon)
 		p.Exec(t, `UPDATE river_job SET state = 'running' WHERE kind = 'round' AND (args ->> 'slot')::timestamptz = $1`, slot) // a worker whose clock is ahead
 
-		p.Edit(t, first.ID, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
-		p.Edit(t, first.ID, func(c *monitors.Monitor) { c.Enable(true, monitorstest.Noon) })
+		p.Edit(t, first.ID, func(c *monitors.Monitor) { c.Enable(false) })
+		p.Edit(t, first.ID, func(c *monitors.Monitor) { c.Enable(true) })
 		open, err := db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{first.ID})
 		require.NoError(t, err)
 		require.True(t, open[0].FromAt.Equal(schedule.Next(slot)))

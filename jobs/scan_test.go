@@ -65,7 +65,7 @@ func TestScan(t *testing.T) {
 
 	t.Run("OfAPausedMonitorWhenAsked", func(t *testing.T) {
 		t.Parallel()
-		monitor, args := newScan(t, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
+		monitor, args := newScan(t, func(c *monitors.Monitor) { c.Enable(false) })
 		event, err := scan(t, p, args)
 		require.NoError(t, err)
 		require.Equal(t, river.EventKindJobCompleted, event)

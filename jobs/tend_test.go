@@ -50,7 +50,7 @@ func TestTend(t *testing.T) {
 		}
 		// A change of the interval and a pause are no faults.
 		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.IntervalSeconds = 90 })
-		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
+		p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false) })
 		p.SetNow(p.Now().Add(time.Hour))
 		revived, declared := p.tend(t)
 		require.Zero(t, revived)
@@ -64,7 +64,7 @@ func TestTend(t *testing.T) {
 		p := newProcess(t)
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("dead"), 60))
 		paused := monitorstest.Of(monitorstest.URL("paused"), 61)
-		paused.Enable(false, monitorstest.Noon)
+		paused.Enable(false)
 		p.Create(t, paused)
 		p.Exec(t, "DELETE FROM river_job WHERE kind = 'round'")
 		revived, declared := p.tend(t)

@@ -136,7 +136,7 @@ func TestTraces(t *testing.T) {
 		t.Parallel()
 		p, s := newTraced(t, nil), newTarget(t)
 		ctx, call := sdktrace.NewTracerProvider().Tracer("").Start(t.Context(), "call")
-		store := monitors.Store{Conn: p.Pool, Queue: p.worker.Queue(), Now: time.Now}
+		store := monitors.Store{Conn: p.Pool, Queue: p.worker.Queue()}
 		_, err := store.Create(ctx, []monitors.Monitor{monitorstest.Of(s.URL, 86400)}, false)
 		require.NoError(t, err)
 		inserted := p.named("river.insert_many")

@@ -98,9 +98,9 @@ func TestABulkInsertsRoundsInTheirOrder(t *testing.T) {
 	var rows []db.Monitor
 	for i := range 10 {
 		m := monitorstest.Of(monitorstest.URL("%d", i), 60)
-		m.Enable(false, monitorstest.Noon)
+		m.Enable(false)
 		rows = append(rows, p.Create(t, m))
-		m.Enable(true, monitorstest.Noon)
+		m.Enable(true)
 		given = append(given, m)
 	}
 	slices.SortFunc(rows, func(a, b db.Monitor) int { return cmp.Compare(a.PhaseMS, b.PhaseMS) })

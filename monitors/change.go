@@ -23,14 +23,23 @@ type change struct {
 	tx      pgx.Tx
 	queries *db.Queries
 	queue   queue.Queue
-	now     func() time.Time
-	at      time.Time // the instant of the change, once the monitors are locked
+	now     func() time.Time // nil: by the database's clock
+	at      time.Time        // the instant of the change, once the monitors are locked
 }
 
 // begin decides the instant of the change. It comes once the monitors are locked: of two changes of a monitor, the one that
-// waited for the other is the later one.
-func (c *change) begin() {
-	c.at = c.now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
+// waited for the other is the later one. All processes share the database's clock, and rounds are taken by it: an API whose
+// own is wrong promises no slot too late, and no state that later scans do not change.
+func (c *change) begin(ctx context.Context) (err error) {
+	if c.now != nil {
+		c.at = c.now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
+		return nil
+	}
+	if c.at, err = c.queries.DatabaseNow(ctx); err != nil {
+		return fmt.Errorf("ask the database for the time: %w", err)
+	}
+	c.at = c.at.UTC()
+	return nil
 }
 
 // lock locks a monitor, at the instant of the change. Error: pgx.ErrNoRows.
@@ -39,8 +48,7 @@ func (c *change) lock(ctx context.Context, id int64) (db.Monitor, error) {
 	if err != nil {
 		return row, fmt.Errorf("get monitor %d: %w", id, err)
 	}
-	c.begin()
-	return row, nil
+	return row, c.begin(ctx)
 }
 
 // edit is what becomes of one monitor that is locked.
@@ -105,7 +113,9 @@ func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Cr
 	if err != nil {
 		return nil, err
 	}
-	c.begin()
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
 	creations := make(map[string]Creation, len(wanted))
 	var changing []db.Monitor
 	for known, row := range there {

@@ -116,14 +116,14 @@ func TestAPromiseThatIsThereIsNoConflictOfMonitors(t *testing.T) {
 	t.Parallel()
 	p := monitorstest.On(t, dbtest.New(t))
 	given := monitorstest.Of(monitorstest.URL("promised"), 60)
-	given.Enable(false, monitorstest.Noon)
+	given.Enable(false)
 	monitor := p.Create(t, given)
 	next := monitors.Monitor{Monitor: monitor}.Schedule().SlotAfter(monitorstest.Noon)
 	p.Exec(t, `INSERT INTO monitor_schedules (monitor_id, from_at, until_at, interval_seconds, phase_ms)
 		VALUES ($1, $2, $2, 60, $3)`, monitor.ID, next, monitor.PhaseMS)
 
 	_, _, err := p.StoreAt(monitorstest.Noon).Edit(t.Context(), monitor.ID, monitorstest.Edit(func(m *monitors.Monitor) {
-		m.Enable(true, monitorstest.Noon)
+		m.Enable(true)
 	}))
 
 	require.ErrorContains(t, err, "monitor_schedules_pkey")

@@ -53,13 +53,14 @@ func hostAndPath(normalURL string) string {
 	return string(name[:min(len(name), 200)])
 }
 
-// Enable pauses the monitor at an instant, or resumes it. One that is paused stays so since when it was.
-func (m *Monitor) Enable(enabled bool, at time.Time) {
+// Enable pauses the monitor, or resumes it. One that is paused stays so since when it was; another one is from the instant on
+// at which the Store changes it.
+func (m *Monitor) Enable(enabled bool) {
 	switch {
 	case enabled:
 		m.PausedAt = nil
 	case m.PausedAt == nil:
-		m.PausedAt = &at
+		m.PausedAt = &time.Time{}
 	}
 }
 

@@ -98,7 +98,7 @@ func TestCreateMonitors(t *testing.T) {
 	t.Run("APausedOneIsPromisedNothing", func(t *testing.T) {
 		t.Parallel()
 		c := monitorstest.Of(monitorstest.URL("paused"), 3604)
-		c.Enable(false, monitorstest.Noon)
+		c.Enable(false)
 		monitor := p.Create(t, c)
 		require.NotNil(t, monitor.PausedAt)
 		require.Equal(t, uptime.Paused, p.State(t, monitor.ID).Status)
@@ -185,7 +185,7 @@ func TestCreateMonitorsInBulk(t *testing.T) {
 	t.Parallel()
 	p := monitorstest.On(t, dbtest.New(t))
 	paused := monitorstest.Of(monitorstest.URL("there"), 86400)
-	paused.Enable(false, monitorstest.Noon)
+	paused.Enable(false)
 	there := p.Create(t, paused)
 
 	// A thousand: 989 new ones, ten that come twice, and one that was there.
@@ -337,7 +337,7 @@ func TestAMonitorPausedDuringItsFirstScan(t *testing.T) {
 	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("first"), 60))
 	first := monitor.Schedule().SlotAfter(monitorstest.Noon)
 	p.SetNow(first.Add(time.Second))
-	p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false, monitorstest.Noon) })
+	p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(false) })
 	dbtest.Insert(t, p.Pool, dbtest.Scan(monitor.ID, first)) // the scan ends
 
 	require.Zero(t, p.Count(t, "promised_slots($1, $2)", monitorstest.Noon, first.Add(time.Hour)), "it is no longer promised")
@@ -345,7 +345,7 @@ func TestAMonitorPausedDuringItsFirstScan(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, scans, 1, "but found")
 
-	p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(true, monitorstest.Noon) })
+	p.Edit(t, monitor.ID, func(c *monitors.Monitor) { c.Enable(true) })
 	require.Equal(t, 2, p.Count(t, "monitor_schedules"))
 }
 
@@ -388,7 +388,7 @@ func TestEditMonitor(t *testing.T) {
 		t.Parallel()
 		monitor := p.Create(t, monitorstest.Of(monitorstest.URL("pause"), 3600))
 		later := monitorstest.Noon.Add(100 * time.Minute)
-		paused := changeAt(t, monitor.ID, later, func(c *monitors.Monitor) { c.Enable(false, later) })
+		paused := changeAt(t, monitor.ID, later, func(c *monitors.Monitor) { c.Enable(false) })
 		require.True(t, paused.PausedAt.Equal(later))
 		require.Equal(t, uptime.Paused, p.State(t, monitor.ID).Status)
 		open, err := db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
@@ -403,7 +403,7 @@ func TestEditMonitor(t *testing.T) {
 		require.Equal(t, 1, scanJobs(t, monitor.ID))
 
 		again := later.Add(2 * time.Hour)
-		resumed := changeAt(t, monitor.ID, again, func(c *monitors.Monitor) { c.Enable(true, monitorstest.Noon) })
+		resumed := changeAt(t, monitor.ID, again, func(c *monitors.Monitor) { c.Enable(true) })
 		require.Nil(t, resumed.PausedAt)
 		require.Equal(t, uptime.Pending, p.State(t, monitor.ID).Status)
 		open, err = db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
@@ -533,7 +533,7 @@ func TestPromisesOfAChangedMonitor(t *testing.T) {
 			monitor, _, err = p.StoreOn(tx, at).Edit(ctx, monitor.ID, monitorstest.Edit(func(c *monitors.Monitor) {
 				switch change {
 				case "toggle":
-					c.Enable(c.PausedAt != nil, at)
+					c.Enable(c.PausedAt != nil)
 				case "10":
 					c.IntervalSeconds = 10
 				case "15":

@@ -25,7 +25,7 @@ var identities = []string{"monitors_key", "monitors_identity"}
 type Store struct {
 	Conn  db.Conn
 	Queue queue.Queue
-	Now   func() time.Time
+	Now   func() time.Time // when a change is made, for tests; nil: the database's clock tells
 }
 
 // A ConflictError says that what a monitor is to be known by belongs to another one: its key, or, without one, its method,

@@ -86,7 +86,7 @@ func (p *program) generate(ctx context.Context, flags generateFlags) error {
 		return err
 	}
 
-	store := monitors.Store{Conn: pool, Queue: inserts, Now: time.Now}
+	store := monitors.Store{Conn: pool, Queue: inserts}
 	created, began := 0, time.Now()
 	for first := 1; first <= flags.count; first += generateBatch {
 		batch, err := flags.monitors(policy, first, min(flags.count, first+generateBatch-1))
