@@ -55,3 +55,14 @@ func setDefault(params map[string]string, name, value string) {
 		params[name] = value
 	}
 }
+
+// PlanEach gives a connection whose queries are planned each time, for the values that they have then: those of which the same
+// text asks for a few rows or for most of a table. A plan that is kept for all values would be right for one of both.
+func PlanEach(conn DBTX) DBTX { return planEach{conn} }
+
+type planEach struct{ DBTX }
+
+// Query implements DBTX.
+func (p planEach) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return p.DBTX.Query(ctx, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+}

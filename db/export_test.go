@@ -12,4 +12,6 @@ const (
 	CountRoundMonitorsSQL         = countRoundMonitors
 	ListRoundMonitorsSQL          = listRoundMonitors
 	ListUnscannedRoundMonitorsSQL = listUnscannedRoundMonitors
+	ListMonitorsByIDSQL           = listMonitorsByID
+	ListMonitorsByNameSQL         = listMonitorsByName
 )

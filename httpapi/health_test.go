@@ -2,8 +2,10 @@ package httpapi_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,4 +87,67 @@ func TestDatabaseAway(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A database that is there, and takes too long, is not said to be away.
+func TestTooSlow(t *testing.T) {
+	t.Parallel()
+	tooSlow := func(t *testing.T, answer answer) {
+		t.Helper()
+		require.Equal(t, http.StatusServiceUnavailable, answer.status, answer.raw)
+		require.Equal(t, "too_slow", answer.problem().Code)
+		require.Equal(t, "5", answer.header.Get("Retry-After"))
+	}
+
+	t.Run("ARead", func(t *testing.T) {
+		t.Parallel()
+		a := newTestAPI(t)
+		a.create(`{"url":"http://example.com/shop"}`)
+		dbtest.Exec(t, a.pool, "ALTER TABLE monitor_states RENAME TO states")
+		dbtest.Exec(t, a.pool, "CREATE VIEW monitor_states AS SELECT * FROM states WHERE (SELECT pg_sleep(60)) IS NOT NULL")
+		tooSlow(t, a.get(monitorsPath+"?q=shop"))
+	})
+
+	t.Run("AChangeThatSomebodyIsInTheWayOf", func(t *testing.T) {
+		t.Parallel()
+		a := newTestAPI(t)
+		monitor := a.create(`{"url":"http://example.com/"}`)
+		tx, err := a.pool.Begin(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+		dbtest.Exec(t, tx, "SELECT FROM monitors FOR UPDATE")
+		tooSlow(t, a.send(http.MethodDelete, fmt.Sprintf("%s/%d", monitorsPath, monitor.ID), ""))
+	})
+
+	t.Run("ButOneThatSaysNothingMoreIsAway", func(t *testing.T) {
+		t.Parallel()
+		config, err := pgxpool.ParseConfig(dbtest.URL(t))
+		require.NoError(t, err)
+		var silent atomic.Bool
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			return lossy{conn, &silent}, err
+		}
+		pool, err := pgxpool.NewWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		t.Cleanup(pool.Close)
+		a := newTestAPIOn(t, pool)
+		require.Equal(t, http.StatusOK, a.get(monitorsPath).status)
+		silent.Store(true)
+		require.Equal(t, "database_unavailable", a.get(monitorsPath).problem().Code)
+	})
+}
+
+// lossy is a connection on which nothing gets through once it is silent.
+type lossy struct {
+	net.Conn
+
+	silent *atomic.Bool
+}
+
+func (l lossy) Write(p []byte) (int, error) {
+	if l.silent.Load() {
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
 }

@@ -31,6 +31,7 @@ import (
 const (
 	// A request waits for the database so long. A caller is told within 3 s that it is away.
 	requestTimeout = 2500 * time.Millisecond
+	answerTimeout  = 400 * time.Millisecond // and so long to be told which of the two it was
 	// A request that has much to write or to wait for may take longer, but less than the server's WriteTimeout.
 	longRequestTimeout = 25 * time.Second
 

@@ -153,7 +153,7 @@ func (a *api) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMon
 	if err := decodeCursor(in.Cursor, &after); err != nil || in.Cursor != "" && after.Sort != in.Sort {
 		return nil, inputProblem([]InputError{badCursor})
 	}
-	queries, byID := db.New(a.Pool), db.ListMonitorsByIDParams{
+	queries, byID := db.New(db.PlanEach(a.Pool)), db.ListMonitorsByIDParams{
 		AfterID: after.ID, Status: optional(in.Status), Tag: optional(in.Tag), Key: optional(in.Key),
 		Host: optional(strings.ToLower(in.Host)), Pattern: optional(containing(in.Query)), PageSize: in.Limit + 1,
 	}

@@ -74,6 +74,14 @@ func unavailable() *Problem {
 	return problem
 }
 
+// tooSlow: the database is there, and has more to do than it can in the time that a request has, or others are in the way.
+func tooSlow() *Problem {
+	problem := problemOf(http.StatusServiceUnavailable, "too_slow",
+		"This takes longer than a request may, or others are in its way. Ask for less, or try again.")
+	problem.retryAfter = "5"
+	return problem
+}
+
 const (
 	undefinedTable  = "42P01"
 	undefinedColumn = "42703"
@@ -100,7 +108,11 @@ func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 		return problem
 	case errors.Is(err, pgx.ErrNoRows) && slices.Contains(r.Errors, http.StatusNotFound):
 		return problemOf(http.StatusNotFound, "not_found", "There is no such "+r.of.noun+".")
-	case db.TroubleOf(err) == db.TroubleAway, db.TroubleOf(err) == db.TroubleRetry:
+	case db.TroubleOf(err) == db.TroubleRetry, errors.Is(err, context.DeadlineExceeded) && a.answers(ctx):
+		a.Logger.WarnContext(ctx, "request refused: it takes too long", slog.String("operation", r.OperationID),
+			slog.Any("error", err))
+		return tooSlow()
+	case db.TroubleOf(err) == db.TroubleAway:
 		a.Logger.WarnContext(ctx, "request refused: the database is away", slog.String("operation", r.OperationID),
 			slog.Any("error", err))
 		return unavailable()
@@ -114,6 +126,13 @@ func (a *api) problem(ctx context.Context, r route, err error) *Problem {
 		a.Logger.ErrorContext(ctx, "request failed", slog.String("operation", r.OperationID), slog.Any("error", err))
 		return internalError()
 	}
+}
+
+// answers reports whether the database does, at once: a request whose time is over was too slow, or the database is away.
+func (a *api) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
+	return a.Pool.Ping(ctx) == nil
 }
 
 func conflictProblem(conflict *monitors.ConflictError) *Problem {

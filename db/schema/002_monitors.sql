@@ -60,6 +60,21 @@ CREATE INDEX monitors_host ON monitors (host, id) WHERE deleted_at IS NULL;
 
 CREATE INDEX monitors_tags ON monitors USING gin (tags);
 
+-- Searching for a part of a name, url or key reads all monitors, unless the server has pg_trgm and we may use it: any role
+-- that may create things in its database may, where its administrator has not forbidden it.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm') THEN
+        CREATE EXTENSION IF NOT EXISTS pg_trgm;
+        CREATE INDEX monitors_text ON monitors USING gin (name gin_trgm_ops, url gin_trgm_ops, key gin_trgm_ops)
+        WHERE deleted_at IS NULL;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'without pg_trgm: to search among many monitors is slow';
+END
+$$;
+
 -- Apart from monitors, so that fewer people and programs may read it.
 CREATE TABLE monitor_secrets (
     monitor_id bigint PRIMARY KEY REFERENCES monitors,
