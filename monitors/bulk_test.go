@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -134,4 +135,21 @@ func TestABulkInsertsRoundsInTheirOrder(t *testing.T) {
 	require.Equal(t, 10, p.Count(t, "monitor_schedules WHERE until_at IS NULL"))
 	require.Equal(t, 1, p.Count(t, "monitor_schedules WHERE phase_ms = $1 AND from_at = $2", first.PhaseMS,
 		first.Next(first.SlotAfter(monitorstest.Noon))), "the round that has begun may have read its monitors")
+}
+
+// A change of very many monitors takes its time: what is promised then begins when it is promised, as a slot before that is late.
+func TestAPromiseBeginsWhenItIsMade(t *testing.T) {
+	t.Parallel()
+	p := monitorstest.On(t, dbtest.New(t))
+	store := p.Store()
+	var asked atomic.Int64
+	store.Now = func() time.Time { // each time it is asked, ten minutes later
+		return monitorstest.Noon.Add(time.Duration(asked.Add(1)-1) * 10 * time.Minute)
+	}
+	creations, err := store.Create(t.Context(), []monitors.Monitor{monitorstest.Of(monitorstest.URL("slow"), 60)}, false)
+	require.NoError(t, err)
+	require.True(t, creations[0].Monitor.CreatedAt.Equal(monitorstest.Noon))
+	first := creations[0].Monitor.Schedule().SlotAfter(monitorstest.Noon.Add(10 * time.Minute))
+	require.True(t, first.Equal(dbtest.One[time.Time](t, p.Pool, "SELECT from_at FROM monitor_schedules")))
+	require.True(t, first.Equal(dbtest.One[time.Time](t, p.Pool, "SELECT min((args ->> 'slot')::timestamptz) FROM river_job WHERE kind = 'round'")))
 }

@@ -31,15 +31,19 @@ type change struct {
 // waited for the other is the later one. All processes share the database's clock, and rounds are taken by it: an API whose
 // own is wrong promises no slot too late, and no state that later scans do not change.
 func (c *change) begin(ctx context.Context) (err error) {
+	c.at, err = c.time(ctx)
+	return err
+}
+
+func (c *change) time(ctx context.Context) (time.Time, error) {
 	if c.now != nil {
-		c.at = c.now().UTC().Truncate(time.Microsecond) // the database's precision: what is shown now is what is read later
-		return nil
+		return c.now().UTC().Truncate(time.Microsecond), nil // the database's precision: what is shown now is what is read later
 	}
-	if c.at, err = c.queries.DatabaseNow(ctx); err != nil {
-		return fmt.Errorf("ask the database for the time: %w", err)
+	now, err := c.queries.DatabaseNow(ctx)
+	if err != nil {
+		return now, fmt.Errorf("ask the database for the time: %w", err)
 	}
-	c.at = c.at.UTC()
-	return nil
+	return now.UTC(), nil
 }
 
 // lock locks a monitor, at the instant of the change. Error: pgx.ErrNoRows.

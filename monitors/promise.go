@@ -36,7 +36,12 @@ func (c *change) promise(ctx context.Context, edits []*edit) error {
 	if err := c.queries.LockRounds(ctx, rounds); err != nil {
 		return fmt.Errorf("lock rounds: %w", err)
 	}
-	firstSlots, err := c.insertFirstRounds(ctx, schedules)
+	// It begins now: a change of many monitors may have begun seconds ago, and slots that have passed since would be late.
+	now, err := c.time(ctx)
+	if err != nil {
+		return err
+	}
+	firstSlots, err := c.insertFirstRounds(ctx, schedules, now)
 	if err != nil {
 		return err
 	}
@@ -66,16 +71,16 @@ func distinctSchedules(monitors []db.Monitor) []uptime.Schedule {
 	return slices.Compact(schedules)
 }
 
-// insertFirstRounds inserts the next rounds of each schedule, as many as a round makes sure of, and gives the slot from which
+// insertFirstRounds inserts the rounds of each schedule after now, as many as a round makes sure of, and gives the slot from which
 // on a monitor of the schedule is certain to be scanned. That is the next one, unless its round is there and has begun: it may
 // have read its monitors already, so that the promise holds from the slot after it. All are inserted at once, in order: a
 // change that inserted the second rounds after the first ones could wait for another one that waits for it.
 func (c *change) insertFirstRounds(
-	ctx context.Context, schedules []uptime.Schedule,
+	ctx context.Context, schedules []uptime.Schedule, now time.Time,
 ) (map[uptime.Schedule]time.Time, error) {
 	var rounds []river.InsertManyParams
 	for _, schedule := range schedules {
-		slot := schedule.SlotAfter(c.at)
+		slot := schedule.SlotAfter(now)
 		for range uptime.RoundsAhead {
 			rounds = append(rounds, queue.Round(schedule, slot))
 			slot = schedule.Next(slot)
@@ -87,7 +92,7 @@ func (c *change) insertFirstRounds(
 	}
 	first := make(map[uptime.Schedule]time.Time, len(schedules))
 	for i, schedule := range schedules {
-		first[schedule] = schedule.SlotAfter(c.at)
+		first[schedule] = schedule.SlotAfter(now)
 		result := results[i*uptime.RoundsAhead]
 		if result.UniqueSkippedAsDuplicate && result.Job.State != rivertype.JobStateAvailable {
 			first[schedule] = schedule.Next(first[schedule])
