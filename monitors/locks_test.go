@@ -77,6 +77,38 @@ func TestABulkLocksStatusesInTheOrderOfIDs(t *testing.T) {
 	require.Equal(t, 2, p.Count(t, "monitors WHERE max_redirects = 0"))
 }
 
+// Two bulks that create the same monitors, in whatever order, meet at the first of them: else each would wait for the other.
+func TestBulksMeetAtTheFirstOfWhatTheyShare(t *testing.T) {
+	t.Parallel()
+	p := monitorstest.On(t, dbtest.New(t))
+	tx, err := p.Pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	dbtest.Exec(t, tx, "SET LOCAL lock_timeout = '200ms'")
+	ours := *p.Store()
+	ours.Conn = tx
+	create := func(store *monitors.Store, names ...string) error {
+		var given []monitors.Monitor
+		for _, name := range names {
+			given = append(given, monitorstest.Of(monitorstest.URL("%s", name), 60))
+		}
+		_, err := store.Create(context.Background(), given, false)
+		return err
+	}
+
+	require.NoError(t, create(&ours, "a"))
+	theirs := make(chan error, 1)
+	go func() { theirs <- create(p.Store(), "z", "a") }()
+	require.Eventually(t, func() bool {
+		return dbtest.Count(t, p.Pool, "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, create(&ours, "z"), "they wait for the first, and have taken nothing that comes after it")
+
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-theirs)
+	require.Equal(t, 2, p.Count(t, "monitors"))
+}
+
 // What the database says is in the way of a new monitor may be gone when it is looked for.
 func TestWhoeverWasInTheWayIsGone(t *testing.T) {
 	t.Parallel()

@@ -91,6 +91,9 @@ func TestSchedule(t *testing.T) {
 		before := uptime.ScheduleOf(id, intervals.Draw(t, "before"))
 		after := uptime.ScheduleOf(id, intervals.Draw(t, "after"))
 		at := instants.Draw(t, "at")
+		if rapid.Bool().Draw(t, "at the very instant of a slot") {
+			at = before.SlotAt(at)
+		}
 		recorded := rapid.Bool().Draw(t, "the present slot is recorded")
 
 		until, from := before.Close(at, recorded), after.SlotAfter(at)
