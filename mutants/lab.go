@@ -18,6 +18,9 @@ import (
 	"strings"
 )
 
+// wholePackage stands for a test where all pass, and their program fails all the same.
+const wholePackage = "all"
+
 // longest is how long a test may take, with what it hangs in when something is broken.
 const longest = "5m"
 
@@ -64,7 +67,7 @@ func (l *lab) try(ctx context.Context, b deliberate) (string, error) {
 		if red == "" {
 			continue
 		}
-		if t.name == "" {
+		if t.name == "" && red != wholePackage {
 			t.name = red
 		}
 		return "red: " + t.String(), l.mustBeGreen(ctx, t)
@@ -238,7 +241,7 @@ func (l *lab) run(ctx context.Context, program string, t test, overlay string) (
 	case failed != nil:
 		return string(failed[1]), nil
 	}
-	return cmp.Or(t.name, "(it ended with "+exit.String()+")"), nil // a panic, or a time limit
+	return cmp.Or(t.name, wholePackage), nil // a panic, a time limit, or what TestMain looks for
 }
 
 // lastOf gives the end of what a command printed.

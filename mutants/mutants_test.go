@@ -99,6 +99,8 @@ func TestSick(t *testing.T) { t.Fail() }
 		"user/user.go":      "package user\n\nimport \"toy\"\n\nfunc Two() int { return toy.Neglected() }\n",
 		"user/user_test.go": "package user\n\nimport \"testing\"\n\nfunc TestTwo(t *testing.T) {\n\tif Two() != 2 {\n\t\tt.Fail()\n\t}\n}\n",
 		"chaos/doc_test.go": "package chaos\n",
+		"main/main.go":      "package main\n\nvar leaks = false\n\nfunc main() {}\n",
+		"main/main_test.go": "package main\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestMain(m *testing.M) {\n\tif m.Run(); leaks {\n\t\tos.Exit(1)\n\t}\n}\n\nfunc TestNothing(*testing.T) {}\n",
 	}
 	dir := t.TempDir()
 	for name, text := range module {
@@ -118,6 +120,7 @@ func TestSick(t *testing.T) { t.Fail() }
 		{"OneOfATestThatIsNotThere", "toy.go|return 1|return 3|. TestGood/Other", "there is no test . TestGood/Other"},
 		{"OneWhoseTextIsGone", "toy.go|return 4|return 3|. TestGood", "toy.go 0 times"},
 		{"OneWhoseTextIsThereTwice", "toy.go|return|break|. TestGood", "toy.go 3 times"},
+		{"OneThatTestMainNotices", "main/main.go|false|true|./main", "red: ./main"},
 		{"OneThatAnotherPackageNotices", "toy.go|return 2|return 3|./user", "red: ./user TestTwo"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -22,6 +22,7 @@ func TestTLS(t *testing.T) {
 		"WrongName":   {hostile.WrongNameTLS, uptime.TLSHostname},
 		"Untrusted":   {hostile.UntrustedTLS, uptime.TLSUntrusted},
 		"PlainHTTP":   {hostile.PlainHTTPBehindHTTPS, uptime.TLSProtocol},
+		"TooOld":      {hostile.OldTLS, uptime.TLSProtocol},
 		"HangsUp":     {hostile.HangsUpTLS, uptime.ConnectionClosed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,6 +54,13 @@ func WrongNameTLS(tb testing.TB) string {
 // UntrustedTLS has a certificate for its address that nobody vouches for.
 func UntrustedTLS(tb testing.TB) string { return TLS(tb, &x509.Certificate{}) }
 
+// OldTLS speaks TLS 1.1 at most.
+func OldTLS(tb testing.TB) string {
+	return serveTLS(tb, &tls.Config{
+		Certificates: []tls.Certificate{selfSigned(tb, &x509.Certificate{})}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+	})
+}
+
 // WantsClientTLS refuses clients without a certificate. caPEM vouches for its own.
 func WantsClientTLS(tb testing.TB) (url, caPEM string) {
 	certificate := selfSigned(tb, &x509.Certificate{})
