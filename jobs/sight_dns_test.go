@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"riverwatch/db/dbtest"
 	"riverwatch/egress"
 	"riverwatch/jobs"
+	"riverwatch/monitors"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
 	"riverwatch/wait"
@@ -90,34 +92,35 @@ func TestDNSLost(t *testing.T) {
 	p.start(t, time.Second)
 	t.Cleanup(wait.Beside(t.Context(), p.worker.Sight().Run))
 	const byName, byAddress = 8, 3
-	var monitors []db.Monitor
+	var watched []db.Monitor
 	for i := range byName + byAddress {
 		c := monitorstest.Of(strings.Replace(server.URL, "127.0.0.1", "m"+itoa(int64(i))+".example", 1)+"/", 86400)
 		if i >= byName {
 			c = monitorstest.Of(server.URL+"/"+itoa(int64(i)), 86400)
 		}
 		c.TimeoutMS = 1000
-		monitors = append(monitors, p.Create(t, c))
+		watched = append(watched, p.Create(t, c))
 	}
 	await := func(want int, from string) {
 		t.Helper()
 		require.Eventually(t, func() bool { return p.Count(t, from) == want }, 30*time.Second, 10*time.Millisecond, from)
 	}
-	askAll := func() {
-		for _, monitor := range monitors {
-			_, _, err := p.Store().Scan(t.Context(), monitor.ID)
-			require.NoError(t, err)
-		}
-	}
 	await(byName+byAddress, "monitor_states WHERE status = 'up'")
 
 	dns.mode.Store(isSilent)
-	askAll()
-	await(1, "warnings WHERE closed_at IS NULL")
-	await(byName, "monitor_log WHERE outcome = 'inconclusive'")
-	require.Zero(t, p.Count(t, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')"))
-	require.Equal(t, byName+byAddress, p.Count(t, "monitor_states WHERE status = 'up' AND failures = 0"))
-	p.requireAgreement(t, monitors...)
+	require.Eventually(t, func() bool { // on a busy machine a scan may tell nothing of DNS, as it had no processor
+		for _, monitor := range watched {
+			if _, _, err := p.Store().Scan(t.Context(), monitor.ID); !errors.Is(err, monitors.ErrTooManyScans) {
+				require.NoError(t, err)
+			}
+		}
+		return p.Count(t, "warnings WHERE closed_at IS NULL") == 1
+	}, time.Minute, 2*time.Second)
+	await(0, "monitor_log WHERE outcome NOT IN ('ok', 'inconclusive')")
+	await(byName+byAddress, "monitor_states WHERE status = 'up' AND failures = 0")
+	const blind = "(SELECT DISTINCT monitor_id FROM monitor_log WHERE error = 'this worker cannot see the network') AS blind"
+	require.GreaterOrEqual(t, p.Count(t, blind), 5, "fewer would not be suspicious")
+	p.requireAgreement(t, watched...)
 
 	dns.mode.Store(servfails)
 	require.Never(t, func() bool { return p.Count(t, "warnings WHERE closed_at IS NOT NULL") > 0 },
@@ -125,7 +128,8 @@ func TestDNSLost(t *testing.T) {
 
 	dns.mode.Store(answers)
 	await(1, "warnings WHERE closed_at IS NOT NULL")
-	await(byName, "monitor_log WHERE reason = 'retry' AND outcome = 'ok'")
+	await(0, blind+` WHERE NOT EXISTS (
+		SELECT FROM monitor_log AS l WHERE l.monitor_id = blind.monitor_id AND l.reason = 'retry' AND l.outcome = 'ok')`)
 	require.Equal(t, 1, p.Count(t, "warnings"))
-	p.requireAgreement(t, monitors...)
+	p.requireAgreement(t, watched...)
 }
