@@ -369,7 +369,9 @@ func TestListMonitors(t *testing.T) {
 	require.Equal(t, []string{"alpha", "alpha", "50%_off"}, walk("limit=2&tag=tag1"))
 	require.Equal(t, []string{"alpha", "alpha"}, walk("q=ALPH"))
 	require.Equal(t, []string{"charlie"}, walk("q=example.com/2"))
-	require.Equal(t, []string{"50%_off"}, walk("q="+url.QueryEscape("%_")), "text is text, not a pattern")
+	for _, text := range []string{"%_", "%", "_"} {
+		require.Equal(t, []string{"50%_off"}, walk("q="+url.QueryEscape(text)), "text is text, not a pattern")
+	}
 	require.Len(t, walk("limit=2&status=pending"), 7)
 	require.Empty(t, ask("status=down").Data)
 	require.Len(t, ask("").Data, 7)
