@@ -8,10 +8,9 @@ var MigrateUpBy = migrateUp
 
 // What is sent to the database, to be explained by it.
 const (
-	LookBesideScansSQL            = lookBesideScans
-	CountRoundMonitorsSQL         = countRoundMonitors
-	ListRoundMonitorsSQL          = listRoundMonitors
-	ListUnscannedRoundMonitorsSQL = listUnscannedRoundMonitors
-	ListMonitorsByIDSQL           = listMonitorsByID
-	ListMonitorsByNameSQL         = listMonitorsByName
+	LookBesideScansSQL    = lookBesideScans
+	CountRoundMonitorsSQL = countRoundMonitors
+	ListRoundMonitorsSQL  = listRoundMonitors
+	ListMonitorsByIDSQL   = listMonitorsByID
+	ListMonitorsByNameSQL = listMonitorsByName
 )

@@ -511,11 +511,9 @@ func (q *Queries) ListRoundParts(ctx context.Context, arg ListRoundPartsParams) 
 }
 
 const listUnscannedRoundMonitors = `-- name: ListUnscannedRoundMonitors :many
-SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM round_monitors($1::integer, $2::integer, $3::timestamptz)
-WHERE
-    id >= $4::bigint AND id < $5::bigint
-    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = $3 AND l.monitor_id = id)
-ORDER BY id
+SELECT id, key, name, description, tags, method, url, host, request, secret_names, timeout_ms, max_redirects, accepted_statuses, regexp, regexp_invert, expectations, interval_seconds, phase_ms, retry_interval_seconds, failure_threshold, success_threshold, version, created_at, updated_at, paused_at, deleted_at FROM unscanned_round_monitors(
+    $1::integer, $2::integer, $3::timestamptz, $4::bigint, $5::bigint
+)
 `
 
 type ListUnscannedRoundMonitorsParams struct {

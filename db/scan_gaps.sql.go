@@ -11,42 +11,11 @@ import (
 )
 
 const declareGap = `-- name: DeclareGap :one
-INSERT INTO scan_gaps (interval_seconds, phase_ms, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase_ms, start.slot, stop.slot, gap.reason, gap.declared_at
-FROM (
-    SELECT
-        $1::integer AS interval_seconds,
-        $2::integer AS phase_ms,
-        $3::timestamptz AS from_slot,
-        $4::timestamptz AS to_slot,
-        $5::text AS reason,
-        $6::timestamptz AS declared_at
-) AS gap
-CROSS JOIN LATERAL (
-    SELECT min(slot) AS slot
-    FROM slots_of(gap.interval_seconds, gap.phase_ms, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
-    WHERE NOT EXISTS (
-        SELECT 1 FROM scan_gaps AS g
-        WHERE
-            g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
-            AND slot BETWEEN g.from_slot AND g.to_slot
-    )
-) AS start
-CROSS JOIN LATERAL (
-    SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
-    FROM scan_gaps AS g
-    WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
-        AND g.to_slot > start.slot AND g.from_slot > start.slot
-) AS stop
-WHERE
-    start.slot <= stop.slot
-    AND EXISTS (
-        SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
-        WHERE u.interval_seconds = gap.interval_seconds AND u.phase_ms = gap.phase_ms
-    )
-ON CONFLICT DO NOTHING
-RETURNING from_slot, to_slot
+SELECT from_slot::timestamptz AS from_slot, to_slot::timestamptz AS to_slot
+FROM declare_gaps(
+    ARRAY[$1::integer], ARRAY[$2::integer], ARRAY[$3::timestamptz], ARRAY[$4::timestamptz],
+    $5::text, $6::timestamptz
+)
 `
 
 type DeclareGapParams struct {
@@ -78,6 +47,38 @@ func (q *Queries) DeclareGap(ctx context.Context, arg DeclareGapParams) (Declare
 	var i DeclareGapRow
 	err := row.Scan(&i.FromSlot, &i.ToSlot)
 	return i, err
+}
+
+const declareGaps = `-- name: DeclareGaps :one
+SELECT count(*)::integer
+FROM declare_gaps(
+    $1::integer[], $2::integer[], $3::timestamptz[], $4::timestamptz[], $5::text,
+    $6::timestamptz
+)
+`
+
+type DeclareGapsParams struct {
+	IntervalsSeconds []int
+	PhasesMS         []int
+	FromSlots        []time.Time
+	ToSlots          []time.Time
+	Reason           string
+	At               time.Time
+}
+
+// DeclareGaps is DeclareGap for many, each of another interval and phase. It gives how many were declared.
+func (q *Queries) DeclareGaps(ctx context.Context, arg DeclareGapsParams) (int, error) {
+	row := q.db.QueryRow(ctx, declareGaps,
+		arg.IntervalsSeconds,
+		arg.PhasesMS,
+		arg.FromSlots,
+		arg.ToSlots,
+		arg.Reason,
+		arg.At,
+	)
+	var column_1 int
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const declareMonitorGaps = `-- name: DeclareMonitorGaps :exec

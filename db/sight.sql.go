@@ -61,40 +61,33 @@ func (q *Queries) ListOutcomes(ctx context.Context, arg ListOutcomesParams) ([]L
 }
 
 const takeBackScans = `-- name: TakeBackScans :many
-UPDATE monitor_log AS l SET outcome = 'inconclusive', error = $1::text
-FROM (
-    SELECT s.slot, s.monitor_id FROM monitor_log AS s
-    WHERE
-        s.slot >= $2::timestamptz AND s.worker = $3::text AND s.outcome = ANY($4::text[])
-        AND s.slot + make_interval(secs => s.late_ms / 1e3 + s.total_us / 1e6) >= $5::timestamptz
-        AND s.slot + make_interval(secs => s.late_ms / 1e3 + s.total_us / 1e6) < $6::timestamptz
-    LIMIT $7::integer
-) AS blind
-WHERE l.slot = blind.slot AND l.monitor_id = blind.monitor_id AND l.slot >= $2::timestamptz
-RETURNING l.monitor_id
+SELECT take_back_scans(
+    $1::timestamptz, $2::text, $3::text[], $4::timestamptz, $5::timestamptz,
+    $6::integer, $7::text
+)::bigint AS monitor_id
 `
 
 type TakeBackScansParams struct {
-	Error      string
 	Since      time.Time
 	Worker     string
 	Outcomes   []string
 	EndedSince time.Time
 	EndedUntil time.Time
 	PageSize   int
+	Error      string
 }
 
 // TakeBackScans makes scans inconclusive that a worker wrote while it could not see the network: those with a slot since
 // since that ended since ended_since until before ended_until with one of outcomes, page_size at most.
 func (q *Queries) TakeBackScans(ctx context.Context, arg TakeBackScansParams) ([]int64, error) {
 	rows, err := q.db.Query(ctx, takeBackScans,
-		arg.Error,
 		arg.Since,
 		arg.Worker,
 		arg.Outcomes,
 		arg.EndedSince,
 		arg.EndedUntil,
 		arg.PageSize,
+		arg.Error,
 	)
 	if err != nil {
 		return nil, err

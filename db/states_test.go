@@ -62,8 +62,7 @@ func TestRoundMonitorsIsInlined(t *testing.T) {
 
 	require.Contains(t, explain(t, pool, db.CountRoundMonitorsSQL, 10, 0, 501), "monitors_round")
 	for query, args := range map[string][]any{
-		db.ListRoundMonitorsSQL:          {10, 0, at},
-		db.ListUnscannedRoundMonitorsSQL: {10, 0, at, 0, 2000},
+		db.ListRoundMonitorsSQL: {10, 0, at},
 	} {
 		plan := explain(t, pool, query, args...)
 		require.Contains(t, plan, "monitors_round")

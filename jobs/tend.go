@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,6 +22,8 @@ const (
 	accountedWithin = 5 * time.Minute
 	// How much of the past one step compares: 100,000 monitors of a minute have 1.5 million slots in it.
 	tendStep = 15 * time.Minute
+	// So many slots are declared in one statement.
+	tendPage = 1000
 )
 
 // Tend finds what was forgotten: a chain of rounds that has ended though it has monitors, and promised slots that
@@ -123,6 +126,31 @@ func (t *Tend) declareUnaccounted(ctx context.Context, until time.Time, found *T
 	return nil
 }
 
+// declareSlots declares slots, each of as many schedules at once as come before one comes again, and gives how many it declared.
+func (t *Tend) declareSlots(
+	ctx context.Context, queries *db.Queries, slots []db.ListUnaccountedSlotsRow,
+) (declared int, err error) {
+	for len(slots) > 0 {
+		known := map[uptime.Schedule]bool{}
+		var gaps []record.Gap
+		for _, slot := range slots[:min(len(slots), tendPage)] {
+			schedule := uptime.Schedule{Interval: slot.IntervalSeconds, PhaseMS: slot.PhaseMS}
+			if known[schedule] {
+				break
+			}
+			known[schedule] = true
+			gaps = append(gaps, record.Gap{Schedule: schedule, From: slot.Slot, To: slot.Slot, Reason: uptime.Unaccounted})
+		}
+		some, err := record.DeclareAll(ctx, queries, t.Now(), uptime.Unaccounted, gaps)
+		if err != nil {
+			return declared, err
+		}
+		declared += some
+		slots = slots[len(gaps):]
+	}
+	return declared, nil
+}
+
 // compareStep compares one step of the past, and reports how many slots it declared, and whether there is more of it.
 func (t *Tend) compareStep(
 	ctx context.Context, queries *db.Queries, until time.Time,
@@ -147,21 +175,12 @@ func (t *Tend) compareStep(
 		return 0, false, fmt.Errorf("list unaccounted slots: %w", err)
 	}
 	blocked := false
-	for _, slot := range slots {
-		if slot.Live { // not before its round has had its turn
-			step, blocked = slot.Slot, true
-			break
-		}
-		schedule := uptime.Schedule{Interval: slot.IntervalSeconds, PhaseMS: slot.PhaseMS}
-		gap, err := record.Gap{
-			Schedule: schedule, From: slot.Slot, To: slot.Slot, Reason: uptime.Unaccounted,
-		}.Declare(ctx, queries, t.Now())
-		if err != nil {
-			return 0, false, err
-		}
-		if gap != nil {
-			declared++
-		}
+	if at := slices.IndexFunc(slots, func(slot db.ListUnaccountedSlotsRow) bool { return slot.Live }); at >= 0 {
+		step, blocked = slots[at].Slot, true // not before its round has had its turn
+		slots = slots[:at]
+	}
+	if declared, err = t.declareSlots(ctx, queries, slots); err != nil {
+		return 0, false, err
 	}
 	if err := queries.SetTendProgress(ctx, step); err != nil {
 		return 0, false, fmt.Errorf("note the progress: %w", err)

@@ -114,6 +114,21 @@ func TestTend(t *testing.T) {
 		require.Zero(t, p.Count(t, "unaccounted_slots($1, $2)", monitorstest.Noon, p.Now().Add(-5*time.Minute)))
 	})
 
+	t.Run("DeclaresVeryMany", func(t *testing.T) {
+		t.Parallel()
+		const chains = 1100
+		p := newProcess(t)
+		from := monitorstest.Noon.Add(-20 * time.Minute)
+		dbtest.Monitors(t, p.Pool, uptime.Schedule{Interval: 300}, from, chains, func(int, *db.Monitor) {})
+		p.Exec(t, "UPDATE monitors SET phase_ms = 250 * (id - 1000)")
+		p.Exec(t, "UPDATE monitor_schedules SET phase_ms = 250 * (monitor_id - 1000)")
+		revived, declared := p.tend(t)
+		require.Equal(t, chains, revived)
+		require.Equal(t, 3*chains, declared, "each at three slots of a quarter of an hour")
+		require.Equal(t, 3*chains, p.Count(t, "scan_gaps WHERE from_slot = to_slot AND reason = 'unaccounted'"))
+		require.Zero(t, p.Count(t, "unaccounted_slots($1, $2)", from, monitorstest.Noon.Add(-5*time.Minute)))
+	})
+
 	t.Run("LeavesTheSlotsOfLiveRoundsAlone", func(t *testing.T) {
 		t.Parallel()
 		p, s := newProcess(t), newTarget(t)

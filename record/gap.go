@@ -35,6 +35,25 @@ func (g Gap) Declare(ctx context.Context, queries *db.Queries, at time.Time) (*d
 	return &declared, nil
 }
 
+// DeclareAll declares gaps of one reason, each of another schedule, as [Gap.Declare] does, and gives how many there were to
+// declare.
+func DeclareAll(
+	ctx context.Context, queries *db.Queries, at time.Time, reason uptime.GapReason, gaps []Gap,
+) (declared int, err error) {
+	var all db.DeclareGapsParams
+	all.Reason, all.At = string(reason), at
+	for _, gap := range gaps {
+		all.IntervalsSeconds = append(all.IntervalsSeconds, gap.Schedule.Interval)
+		all.PhasesMS = append(all.PhasesMS, gap.Schedule.PhaseMS)
+		all.FromSlots, all.ToSlots = append(all.FromSlots, gap.From), append(all.ToSlots, gap.To)
+	}
+	declared, err = queries.DeclareGaps(ctx, all)
+	if err != nil {
+		return 0, fmt.Errorf("declare %d gaps %s: %w", len(gaps), reason, err)
+	}
+	return declared, nil
+}
+
 // DeclareFor declares the first slot of the gap for single monitors of its schedule.
 func (g Gap) DeclareFor(ctx context.Context, queries *db.Queries, at time.Time, monitorIDs ...int64) error {
 	if len(monitorIDs) == 0 {

@@ -153,11 +153,9 @@ ORDER BY id;
 -- ListUnscannedRoundMonitors is ListRoundMonitors with ids from since_id until before until_id, without those that have a
 -- row for the slot.
 -- name: ListUnscannedRoundMonitors :many
-SELECT * FROM round_monitors(@interval_seconds::integer, @phase_ms::integer, @slot::timestamptz)
-WHERE
-    id >= @since_id::bigint AND id < @until_id::bigint
-    AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = @slot AND l.monitor_id = id)
-ORDER BY id;
+SELECT * FROM unscanned_round_monitors(
+    @interval_seconds::integer, @phase_ms::integer, @slot::timestamptz, @since_id::bigint, @until_id::bigint
+);
 
 -- ListRoundParts numbers the blocks of part_width ids in which a round has active monitors.
 -- name: ListRoundParts :many

@@ -2,42 +2,19 @@
 -- promised and has neither a row nor a gap. It begins at the first that is in no gap of all monitors yet, and ends before
 -- the next such gap.
 -- name: DeclareGap :one
-INSERT INTO scan_gaps (interval_seconds, phase_ms, from_slot, to_slot, reason, declared_at)
-SELECT gap.interval_seconds, gap.phase_ms, start.slot, stop.slot, gap.reason, gap.declared_at
-FROM (
-    SELECT
-        @interval_seconds::integer AS interval_seconds,
-        @phase_ms::integer AS phase_ms,
-        @from_slot::timestamptz AS from_slot,
-        @to_slot::timestamptz AS to_slot,
-        @reason::text AS reason,
-        @at::timestamptz AS declared_at
-) AS gap
-CROSS JOIN LATERAL (
-    SELECT min(slot) AS slot
-    FROM slots_of(gap.interval_seconds, gap.phase_ms, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
-    WHERE NOT EXISTS (
-        SELECT 1 FROM scan_gaps AS g
-        WHERE
-            g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
-            AND slot BETWEEN g.from_slot AND g.to_slot
-    )
-) AS start
-CROSS JOIN LATERAL (
-    SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
-    FROM scan_gaps AS g
-    WHERE
-        g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
-        AND g.to_slot > start.slot AND g.from_slot > start.slot
-) AS stop
-WHERE
-    start.slot <= stop.slot
-    AND EXISTS (
-        SELECT 1 FROM unaccounted_slots(start.slot, stop.slot + INTERVAL '1 second') AS u
-        WHERE u.interval_seconds = gap.interval_seconds AND u.phase_ms = gap.phase_ms
-    )
-ON CONFLICT DO NOTHING
-RETURNING from_slot, to_slot;
+SELECT from_slot::timestamptz AS from_slot, to_slot::timestamptz AS to_slot
+FROM declare_gaps(
+    ARRAY[@interval_seconds::integer], ARRAY[@phase_ms::integer], ARRAY[@from_slot::timestamptz], ARRAY[@to_slot::timestamptz],
+    @reason::text, @at::timestamptz
+);
+
+-- DeclareGaps is DeclareGap for many, each of another interval and phase. It gives how many were declared.
+-- name: DeclareGaps :one
+SELECT count(*)::integer
+FROM declare_gaps(
+    @intervals_seconds::integer[], @phases_ms::integer[], @from_slots::timestamptz[], @to_slots::timestamptz[], @reason::text,
+    @at::timestamptz
+);
 
 -- DeclareMonitorGaps declares one slot of those of these monitors that have no row for it. It waits for who is writing one.
 -- name: DeclareMonitorGaps :exec

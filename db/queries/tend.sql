@@ -30,21 +30,20 @@ FOR UPDATE;
 UPDATE tend_progress SET checked_until = @checked_until;
 
 -- PlanForManyPromises keeps the planner, for a transaction, from reading all promises in the order of an index, to merge
--- them with gaps: it takes each promise for a thousand slots, where most have none in a range of minutes.
+-- them with gaps: it takes each promise for a thousand slots, where most have none in a range of minutes. And from a plan for
+-- every range of slots, which would lock all chunks of the log.
 -- name: PlanForManyPromises :exec
-SELECT set_config('enable_mergejoin', 'off', true);
+SELECT set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true);
 
 -- ListUnaccountedSlots gives the slots that neither ran nor were declared, and of each whether a live round of its
--- chain, at this slot or before it, may still account for it.
+-- chain, at this slot or before it, may still account for it. Rounds are read once, however many slots there are.
 -- name: ListUnaccountedSlots :many
 SELECT
     u.interval_seconds::integer AS interval_seconds,
     u.phase_ms::integer AS phase_ms,
     u.slot::timestamptz AS slot,
-    EXISTS (
-        SELECT 1 FROM live_rounds() AS r
-        WHERE r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms AND r.slot <= u.slot
-    ) AS live
+    coalesce(min(r.slot) <= u.slot, false)::boolean AS live
 FROM unaccounted_slots(@since::timestamptz, @until::timestamptz) AS u
+LEFT JOIN live_rounds() AS r ON r.interval_seconds = u.interval_seconds AND r.phase_ms = u.phase_ms
 GROUP BY u.interval_seconds, u.phase_ms, u.slot
 ORDER BY u.slot;

@@ -56,6 +56,26 @@ AS $$
         ) <= round_monitors.slot
 $$;
 
+-- unscanned_round_monitors gives those of round_monitors with ids from since_id until before until_id that have no row for the
+-- slot.
+CREATE FUNCTION unscanned_round_monitors(
+    interval_seconds integer, phase_ms integer, slot timestamptz, since_id bigint, until_id bigint
+) RETURNS SETOF monitors
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_custom_plan -- one for every slot would lock all chunks of the log
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN QUERY
+    SELECT m.*
+    FROM round_monitors(interval_seconds, phase_ms, slot) AS m
+    WHERE
+        m.id >= since_id AND m.id < until_id
+        AND NOT EXISTS (SELECT 1 FROM monitor_log AS l WHERE l.slot = slot AND l.monitor_id = m.id OFFSET 0)
+    ORDER BY m.id;
+END
+$$;
+
 -- live_rounds gives the rounds that are still to scan or to account for a slot. A sibling has a part, which is not 0.
 CREATE FUNCTION live_rounds()
 RETURNS TABLE (interval_seconds integer, phase_ms integer, slot timestamptz, part bigint)
@@ -76,11 +96,13 @@ LANGUAGE sql STABLE
 AS $$
     SELECT p.slot, p.monitor_id, p.interval_seconds, p.phase_ms
     FROM promised_slots(since, until) AS p
+    LEFT JOIN (
+        SELECT slot, monitor_id FROM monitor_log
+        WHERE slot >= since AND slot < until
+        OFFSET 0 -- a query of its own, with a range of its own: else all chunks of the log are locked
+    ) AS l ON l.slot = p.slot AND l.monitor_id = p.monitor_id
     WHERE
-        NOT EXISTS (
-            SELECT 1 FROM monitor_log AS l
-            WHERE l.slot = p.slot AND l.monitor_id = p.monitor_id AND l.slot >= since AND l.slot < until
-        )
+        l.slot IS NULL
         AND NOT EXISTS (
             SELECT 1 FROM scan_gaps AS g
             WHERE
@@ -121,6 +143,66 @@ AS $$
     WHERE m.monitor_id = id AND m.reason <> 'round' AND m.slot >= since AND m.slot < until
 $$;
 
+-- declare_gaps declares, of each of some intervals and phases, the slots from one to another, both included, if any of them was
+-- promised and has neither a row nor a gap. A gap begins at the first slot that is in no gap of all monitors yet, and ends before
+-- the next such gap.
+CREATE FUNCTION declare_gaps(
+    intervals_seconds integer[], phases_ms integer[], from_slots timestamptz[], to_slots timestamptz[], reason text, at timestamptz
+) RETURNS TABLE (interval_seconds integer, phase_ms integer, from_slot timestamptz, to_slot timestamptz)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_custom_plan -- for the range from low to high, lest all chunks of the log be locked
+AS $$
+#variable_conflict use_column
+DECLARE
+    low timestamptz := (SELECT min(slot) FROM unnest(from_slots) AS slot);
+    high timestamptz := (SELECT max(slot) FROM unnest(to_slots) AS slot) + INTERVAL '1 second';
+BEGIN
+    RETURN QUERY
+    INSERT INTO scan_gaps AS declared (interval_seconds, phase_ms, from_slot, to_slot, reason, declared_at)
+    SELECT gap.interval_seconds, gap.phase_ms, start.slot, stop.slot, declare_gaps.reason, declare_gaps.at
+    FROM unnest(intervals_seconds, phases_ms, from_slots, to_slots) AS gap (interval_seconds, phase_ms, from_slot, to_slot)
+    CROSS JOIN LATERAL (
+        SELECT min(slot) AS slot
+        FROM slots_of(gap.interval_seconds, gap.phase_ms, gap.from_slot, gap.to_slot + INTERVAL '1 second') AS slot
+        WHERE NOT EXISTS (
+            SELECT 1 FROM scan_gaps AS g
+            WHERE
+                g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
+                AND slot BETWEEN g.from_slot AND g.to_slot
+        )
+    ) AS start
+    CROSS JOIN LATERAL (
+        SELECT least(gap.to_slot, min(g.from_slot) - make_interval(secs => gap.interval_seconds)) AS slot
+        FROM scan_gaps AS g
+        WHERE
+            g.interval_seconds = gap.interval_seconds AND g.phase_ms = gap.phase_ms AND g.monitor_id IS NULL
+            AND g.to_slot > start.slot AND g.from_slot > start.slot
+    ) AS stop
+    WHERE
+        start.slot <= stop.slot
+        AND EXISTS (
+            SELECT 1 FROM promised_slots(low, high) AS u
+            WHERE
+                u.interval_seconds = gap.interval_seconds AND u.phase_ms = gap.phase_ms
+                AND u.slot >= start.slot AND u.slot <= stop.slot
+                AND NOT EXISTS (
+                    SELECT 1 FROM monitor_log AS l
+                    WHERE l.slot = u.slot AND l.monitor_id = u.monitor_id AND l.slot >= low AND l.slot < high
+                    OFFSET 0 -- a query of its own, so that its range is known
+                )
+                AND NOT EXISTS (
+                    SELECT 1 FROM scan_gaps AS g
+                    WHERE
+                        g.interval_seconds = u.interval_seconds AND g.phase_ms = u.phase_ms AND g.monitor_id = u.monitor_id
+                        AND u.slot = g.from_slot
+                )
+            OFFSET 0 -- for one gap after the other, each by its index
+        )
+    ON CONFLICT DO NOTHING
+    RETURNING declared.interval_seconds, declared.phase_ms, declared.from_slot, declared.to_slot;
+END
+$$;
+
 -- declare_monitor_gaps declares one slot of those of some monitors that have no row for it. A row of theirs that is being
 -- written is waited for: the key of the log is taken for a moment, as if by a row of our own. Whoever writes a row after that
 -- waits for us, and finds the gap. So there is a row or a gap, and never both.
@@ -133,6 +215,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
     missed bigint[];
+    chunk regclass; -- one slot's
 BEGIN
     WITH taken AS (
         INSERT INTO monitor_log AS l (slot, monitor_id, late_ms, total_us, monitor_version, outcome, reason, worker)
@@ -140,11 +223,14 @@ BEGIN
         FROM unnest(ids) AS id
         ORDER BY id -- as the recorder does, lest two transactions deadlock
         ON CONFLICT DO NOTHING
-        RETURNING l.monitor_id
+        RETURNING l.monitor_id, l.tableoid
     )
-    SELECT array_agg(taken.monitor_id) INTO missed FROM taken;
+    SELECT array_agg(taken.monitor_id), min(taken.tableoid::bigint)::oid INTO missed, chunk FROM taken;
+    IF missed IS NULL THEN
+        RETURN;
+    END IF;
 
-    DELETE FROM monitor_log AS l WHERE l.slot = slot AND l.monitor_id = ANY(missed);
+    EXECUTE format('DELETE FROM %s WHERE slot = $1 AND monitor_id = ANY($2)', chunk) USING slot, missed;
 
     INSERT INTO scan_gaps (interval_seconds, phase_ms, monitor_id, from_slot, to_slot, reason, declared_at)
     SELECT interval_seconds, phase_ms, id, slot, slot, reason, at
@@ -163,10 +249,12 @@ COMMENT ON TABLE tend_progress IS 'How far tend has compared promises with what 
 ---- create above / drop below ----
 
 DROP TABLE tend_progress;
+DROP FUNCTION declare_gaps(integer[], integer[], timestamptz[], timestamptz[], text, timestamptz);
 DROP FUNCTION declare_monitor_gaps(integer, integer, timestamptz, bigint[], text, timestamptz);
 DROP FUNCTION monitor_scans(bigint, timestamptz, timestamptz);
 DROP FUNCTION unaccounted_slots(timestamptz, timestamptz);
 DROP FUNCTION live_rounds();
+DROP FUNCTION unscanned_round_monitors(integer, integer, timestamptz, bigint, bigint);
 DROP FUNCTION round_monitors(integer, integer, timestamptz);
 DROP FUNCTION promised_slots(timestamptz, timestamptz);
 DROP FUNCTION slots_of(integer, integer, timestamptz, timestamptz);
