@@ -10,6 +10,24 @@ import (
 	"time"
 )
 
+const completeRounds = `-- name: CompleteRounds :exec
+UPDATE river_job SET
+    state = 'completed', finalized_at = now(),
+    metadata = metadata || jsonb_build_object('output', jsonb_build_object('gap', $1::text))
+WHERE id = ANY($2::bigint[])
+`
+
+type CompleteRoundsParams struct {
+	Reason string
+	Ids    []int64
+}
+
+// CompleteRounds ends rounds that nobody worked, with the reason for which their slots were declared.
+func (q *Queries) CompleteRounds(ctx context.Context, arg CompleteRoundsParams) error {
+	_, err := q.db.Exec(ctx, completeRounds, arg.Reason, arg.Ids)
+	return err
+}
+
 const countAskedScans = `-- name: CountAskedScans :one
 SELECT
     count(*) FILTER (
@@ -40,21 +58,30 @@ func (q *Queries) CountAskedScans(ctx context.Context, monitorID int64) (CountAs
 }
 
 const countRounds = `-- name: CountRounds :many
-SELECT state::text AS state, count(*)::bigint AS rounds
-FROM river_job
-WHERE kind = 'round'
-GROUP BY state
-ORDER BY state
+SELECT states.state::text AS state, (
+    SELECT count(*) FROM (
+        SELECT FROM river_job AS j
+        WHERE j.state = states.state AND j.queue = $1::text
+        LIMIT $2::integer
+    ) AS counted
+)::bigint AS rounds
+FROM unnest(enum_range(NULL::river_job_state)) AS states (state)
+ORDER BY states.state::text
 `
+
+type CountRoundsParams struct {
+	Queue  string
+	AtMost int
+}
 
 type CountRoundsRow struct {
 	State  string
 	Rounds int64
 }
 
-// CountRounds counts the rounds in each state.
-func (q *Queries) CountRounds(ctx context.Context) ([]CountRoundsRow, error) {
-	rows, err := q.db.Query(ctx, countRounds)
+// CountRounds counts the jobs of a queue in each state, up to at_most of each: every process asks this when it is scraped.
+func (q *Queries) CountRounds(ctx context.Context, arg CountRoundsParams) ([]CountRoundsRow, error) {
+	rows, err := q.db.Query(ctx, countRounds, arg.Queue, arg.AtMost)
 	if err != nil {
 		return nil, err
 	}
@@ -123,15 +150,148 @@ func (q *Queries) LookAtRounds(ctx context.Context, arg LookAtRoundsParams) (Loo
 }
 
 const oldestUnscannedSeconds = `-- name: OldestUnscannedSeconds :one
-SELECT greatest(0, extract(epoch FROM now() - min(scheduled_at)))::double precision AS seconds
-FROM river_job
-WHERE kind = 'round' AND state = 'available' AND scheduled_at < now()
+SELECT coalesce(max(greatest(0, extract(epoch FROM now() - first.scheduled_at))), 0)::double precision AS seconds
+FROM generate_series(1, 4) AS p (priority)
+CROSS JOIN LATERAL (
+    SELECT j.scheduled_at FROM river_job AS j
+    WHERE j.state = 'available' AND j.queue = $1::text AND j.priority = p.priority
+    ORDER BY j.scheduled_at
+    LIMIT 1
+) AS first
 `
 
-// OldestUnscannedSeconds gives for how long the oldest round has been waiting that should have started; 0: none does.
-func (q *Queries) OldestUnscannedSeconds(ctx context.Context) (float64, error) {
-	row := q.db.QueryRow(ctx, oldestUnscannedSeconds)
+// OldestUnscannedSeconds gives for how long the oldest job of a queue has been waiting that should have started; 0: none does.
+// It asks for the first of each priority, of which River has four.
+func (q *Queries) OldestUnscannedSeconds(ctx context.Context, queue string) (float64, error) {
+	row := q.db.QueryRow(ctx, oldestUnscannedSeconds, queue)
 	var seconds float64
 	err := row.Scan(&seconds)
 	return seconds, err
+}
+
+const putRoundsFirst = `-- name: PutRoundsFirst :execrows
+UPDATE river_job SET priority = $1::smallint
+WHERE id IN (
+    SELECT j.id FROM river_job AS j
+    WHERE
+        j.state = 'available' AND j.queue = $2::text AND j.priority = $3::smallint
+        AND j.scheduled_at > now() - make_interval(secs => $4::integer) AND j.scheduled_at <= now()
+    FOR UPDATE SKIP LOCKED
+)
+`
+
+type PutRoundsFirstParams struct {
+	First        int
+	Queue        string
+	Priority     int
+	SinceSeconds int
+}
+
+// PutRoundsFirst gives the rounds of a queue that are due since since_seconds at most another priority than those that wait for
+// longer.
+func (q *Queries) PutRoundsFirst(ctx context.Context, arg PutRoundsFirstParams) (int64, error) {
+	result, err := q.db.Exec(ctx, putRoundsFirst,
+		arg.First,
+		arg.Queue,
+		arg.Priority,
+		arg.SinceSeconds,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const takeStaleRounds = `-- name: TakeStaleRounds :many
+SELECT
+    stale.id, stale.interval_seconds, stale.phase_ms, stale.slot::timestamptz AS slot, stale.now::timestamptz AS now,
+    EXISTS (
+        SELECT FROM monitors AS m
+        WHERE
+            m.interval_seconds = stale.interval_seconds AND m.phase_ms = stale.phase_ms
+            AND m.paused_at IS NULL AND m.deleted_at IS NULL
+    ) AS watched
+FROM (
+    SELECT
+        j.id, (j.args ->> 'interval')::integer AS interval_seconds, (j.args ->> 'phase_ms')::integer AS phase_ms,
+        (j.args ->> 'slot')::timestamptz AS slot, clock.now
+    FROM river_job AS j, (SELECT least($1::timestamptz, statement_timestamp()) AS now) AS clock
+    WHERE
+        j.id IN (
+            (
+                SELECT o.id FROM river_job AS o
+                WHERE
+                    o.state = 'available' AND o.queue = $2::text AND o.priority = $3::smallint
+                    AND o.scheduled_at < statement_timestamp()
+                ORDER BY o.scheduled_at, o.id
+                LIMIT $4::integer
+            )
+            UNION
+            (
+                SELECT n.id FROM river_job AS n
+                WHERE
+                    n.state = 'available' AND n.queue = $2::text AND n.priority = $3::smallint
+                    AND n.scheduled_at < statement_timestamp()
+                ORDER BY n.scheduled_at DESC, n.id DESC
+                LIMIT $4::integer
+            )
+        )
+        AND j.kind = 'round' AND j.state = 'available' AND j.attempt = 0 AND NOT j.args ? 'part'
+        AND (j.args ->> 'slot')::timestamptz + make_interval(secs => (j.args ->> 'interval')::integer) <= clock.now
+    FOR UPDATE OF j SKIP LOCKED
+) AS stale
+WHERE pg_try_advisory_xact_lock(stale.interval_seconds, stale.phase_ms)
+ORDER BY stale.slot
+`
+
+type TakeStaleRoundsParams struct {
+	At       time.Time
+	Queue    string
+	Priority int
+	PageSize int
+}
+
+type TakeStaleRoundsRow struct {
+	ID              int64
+	IntervalSeconds int
+	PhaseMS         int
+	Slot            time.Time
+	Now             time.Time
+	Watched         bool
+}
+
+// TakeStaleRounds locks, of the page_size rounds of a queue that have waited longest and as many that have waited shortest, those
+// that were never begun and whose slot is not the present one any more; with them it locks their chains, of which it leaves those
+// out that somebody else has. watched: somebody watches by the schedule. at, or the time by the database's clock if that is
+// earlier, is now.
+func (q *Queries) TakeStaleRounds(ctx context.Context, arg TakeStaleRoundsParams) ([]TakeStaleRoundsRow, error) {
+	rows, err := q.db.Query(ctx, takeStaleRounds,
+		arg.At,
+		arg.Queue,
+		arg.Priority,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TakeStaleRoundsRow{}
+	for rows.Next() {
+		var i TakeStaleRoundsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.IntervalSeconds,
+			&i.PhaseMS,
+			&i.Slot,
+			&i.Now,
+			&i.Watched,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -15,6 +15,7 @@ import (
 const (
 	gaugesTimeout = 2 * time.Second  // a scrape is not kept waiting by a database that is away
 	gaugesKept    = 10 * time.Second // many processes are scraped, and all would ask the same
+	gaugesCount   = 10_000           // a million would take a second to count
 )
 
 // gauges tell what is in the database, asked at a scrape, and of the process' connections to it.
@@ -29,7 +30,7 @@ type gauges struct {
 }
 
 var (
-	roundsDesc = prometheus.NewDesc("riverwatch_rounds", "Rounds in the queue, by River's state of the job.",
+	roundsDesc = prometheus.NewDesc("riverwatch_rounds", "Rounds in the queue, by River's state of the job; 10000: that or more.",
 		[]string{"state"}, nil)
 	oldestDesc = prometheus.NewDesc("riverwatch_oldest_unscanned_seconds",
 		"For how long the oldest round that should have started has been waiting.", nil, nil)
@@ -83,10 +84,10 @@ func (g *gauges) ask() ([]db.CountRoundsRow, *float64) {
 	ctx, cancel := context.WithTimeout(context.Background(), gaugesTimeout)
 	defer cancel()
 	g.asked, g.rounds, g.oldest = time.Now(), nil, nil
-	rounds, err := db.New(g.pool).CountRounds(ctx)
+	rounds, err := db.New(g.pool).CountRounds(ctx, db.CountRoundsParams{Queue: Rounds, AtMost: gaugesCount})
 	var oldest float64
 	if err == nil {
-		oldest, err = db.New(g.pool).OldestUnscannedSeconds(ctx)
+		oldest, err = db.New(g.pool).OldestUnscannedSeconds(ctx, Rounds)
 	}
 	if err != nil {
 		g.logger.WarnContext(ctx, "the database's metrics are missing", slog.Any("error", err))
