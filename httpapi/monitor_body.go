@@ -46,6 +46,9 @@ func (a *api) patched(monitor monitors.Monitor, body monitorPatch) (monitors.Mon
 		return monitor, inputProblem([]InputError{{Location: "body.url", Code: "field_required", Message: "cannot be removed"}})
 	}
 	before := monitor
+	if monitor.NamedByURL() && !body.Name.said() {
+		monitor.Name = "" // it follows the URL
+	}
 	take([]pair{value(&body.URL, &monitor.URL, "")},
 		body.MonitorFields.pairs(&monitor), body.SecretFields.pairs(&monitor))
 	monitor, inputErrors := a.check(monitor, "body")

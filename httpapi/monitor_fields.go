@@ -12,7 +12,7 @@ import (
 // what is null has its default. Exported, or huma would not see them in the structs that embed them.
 type MonitorFields struct {
 	Key                  Optional[string]   `json:"key,omitzero" minLength:"1" maxLength:"200" doc:"What you know it by, such as its path in your configuration. With a key a monitor is known by that alone, and others may have its method, url and regexp. Default: none." example:"shop/checkout"`
-	Name                 Optional[string]   `json:"name,omitzero" minLength:"1" maxLength:"200" doc:"What people call it. Default: host and path of the url." example:"Shop"`
+	Name                 Optional[string]   `json:"name,omitzero" minLength:"1" maxLength:"200" doc:"What people call it. Default: host and path of the url, also when that changes." example:"Shop"`
 	Description          Optional[string]   `json:"description,omitzero" maxLength:"500" doc:"What people should know of it. Default: none." example:"The checkout of the shop; runbook in the wiki."`
 	Method               Optional[string]   `json:"method,omitzero" enum:"GET,HEAD,OPTIONS,POST,PUT,PATCH,DELETE" doc:"The request's method. Default: GET." example:"HEAD"`
 	Regexp               Optional[string]   `json:"regexp,omitzero" doc:"What the body must match (RE2 syntax, at most 512 bytes). Of tcp: what is answered; of dns: the records, a line each. Default: none." example:"\"status\":\\s*\"ok\""`

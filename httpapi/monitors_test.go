@@ -556,3 +556,20 @@ func TestAnAPIWhoseClockIsAhead(t *testing.T) {
 	require.Equal(t, http.StatusCreated, a.post(monitorsPath, `{"url":"http://example.com/","enabled":false}`).status)
 	none("revived")
 }
+
+// A name that nobody chose says where the monitor looks, also when that changes.
+func TestTheDefaultNameFollowsTheURL(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	path := fmt.Sprintf("%s/%d", monitorsPath, a.create(`{"url":"http://example.com/a"}`).ID)
+	for _, step := range []struct{ patch, name string }{
+		{`{"url":"http://Example.com/b/"}`, "example.com/b"},
+		{`{"interval_seconds":30}`, "example.com/b"},
+		{`{"url":"http://example.com/c","name":"shop"}`, "shop"},
+		{`{"url":"http://example.com/d"}`, "shop"},
+		{`{"name":null}`, "example.com/d"},
+		{`{"url":"http://example.com/e"}`, "example.com/e"},
+	} {
+		require.Equal(t, step.name, a.patch(path, step.patch).monitor().Name, step.patch)
+	}
+}

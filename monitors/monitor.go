@@ -44,6 +44,9 @@ func (m Monitor) Complete() Monitor {
 	return m
 }
 
+// NamedByURL reports whether the monitor has the name that it has where nothing is said of one.
+func (m Monitor) NamedByURL() bool { return m.Name == hostAndPath(m.URL) }
+
 func hostAndPath(normalURL string) string {
 	parsed, err := url.Parse(normalURL)
 	if err != nil {
