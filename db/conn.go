@@ -5,9 +5,11 @@ package db
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -23,6 +25,10 @@ const connectTimeout = 2 * time.Second // an API caller is told within 3 s that 
 // and on a statement after 30 s, and do not keep a transaction open that their process has forgotten: a database in
 // trouble answers with an error, not with silence. The server ends the session of a process whose host is gone within 30 s,
 // instead of two hours.
+//
+// A session that may only read is no longer used once it refused to write: its server is a primary no more, and the next one
+// finds who is. Where the URL names several servers, that is the one that takes writes; a single one is used for reading also
+// while it takes none.
 func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -40,6 +46,16 @@ func Open(ctx context.Context, url string, maxConns int) (*pgxpool.Pool, error) 
 	setDefault(config.ConnConfig.RuntimeParams, "tcp_keepalives_count", "3")
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	onError := config.ConnConfig.OnPgError
+	config.ConnConfig.OnPgError = func(conn *pgconn.PgConn, pgErr *pgconn.PgError) (usable bool) {
+		return onError(conn, pgErr) && pgErr.Code != readOnly
+	}
+	several := slices.ContainsFunc(config.ConnConfig.Fallbacks, func(other *pgconn.FallbackConfig) bool {
+		return other.Host != config.ConnConfig.Host || other.Port != config.ConnConfig.Port
+	})
+	if several && config.ConnConfig.ValidateConnect == nil { // the URL does not say which
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 
 	pool, err := pgxpool.NewWithConfig(ctx, config)

@@ -47,13 +47,15 @@ func TroubleOf(err error) Trouble {
 	}
 }
 
+const readOnly = "25006" // of a statement that writes, where only reading is allowed
+
 func troubleOfCode(code string) Trouble {
 	switch {
 	case slices.Contains([]string{"40001", "40P01", "55P03", "57014"}, code):
 		return TroubleRetry
 	case code == "25P03", code == "25P04": // open for too long: this process stood still
 		return TroubleRetry
-	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "25006",
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == readOnly,
 		strings.HasPrefix(code, "58"):
 		return TroubleAway
 	default:
