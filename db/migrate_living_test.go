@@ -121,7 +121,7 @@ func (l *life) statements() map[string]func(context.Context) error {
 			return pgx.BeginFunc(ctx, l.pool, func(tx pgx.Tx) error { return record(ctx, tx, l.monitor.ID, slot) })
 		},
 		"show": func(ctx context.Context) error {
-			_, err := db.NewestScans(ctx, l.pool, l.monitor.ID, day, day.Add(time.Hour), 10)
+			_, _, err := db.NewestScans(ctx, l.pool, l.monitor.ID, day, day.Add(time.Hour), 10)
 			return err
 		},
 		"tend": func(ctx context.Context) error {

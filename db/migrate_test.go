@@ -96,7 +96,7 @@ func TestMigrations(t *testing.T) {
 		require.NoError(t, db.MigrateUp(t.Context(), databaseURL, chunk, discard))
 		require.True(t, versions(t, pool).Current())
 		require.Equal(t, 1, count(t, pool, "timescaledb_information.hypertables WHERE hypertable_name = 'monitor_log'"))
-		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, slot, slot.Add(25*time.Hour), 10)
+		scans, _, err := db.NewestScans(t.Context(), pool, monitor.ID, slot, slot.Add(25*time.Hour), 10)
 		require.NoError(t, err)
 		require.Len(t, scans, 3)
 

@@ -178,7 +178,7 @@ func TestPromises(t *testing.T) {
 		require.Equal(t, rows, times(t, tx, "SELECT slot FROM monitor_scans($1, $2, $3)", id, since, until))
 
 		limit := rapid.IntRange(1, 10).Draw(t, "limit")
-		newest, err := db.NewestScans(context.Background(), tx, id, since, until, limit)
+		newest, _, err := db.NewestScans(context.Background(), tx, id, since, until, limit)
 		require.NoError(t, err)
 		want := rows[max(0, len(rows)-limit):]
 		require.Len(t, newest, len(want))

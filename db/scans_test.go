@@ -44,7 +44,7 @@ func TestNewestScans(t *testing.T) {
 	for _, limit := range []int{1, 7, 50, len(want), 10 * len(want)} {
 		var got []time.Time
 		for until := end; ; { // page after page, each from before the last slot of the one before
-			page, err := db.NewestScans(t.Context(), pool, monitor.ID, day, until, limit)
+			page, _, err := db.NewestScans(t.Context(), pool, monitor.ID, day, until, limit)
 			require.NoError(t, err)
 			got = append(got, slotsOf(page)...)
 			if len(page) < limit {
@@ -57,7 +57,7 @@ func TestNewestScans(t *testing.T) {
 
 	t.Run("TheRangeIsHalfOpen", func(t *testing.T) {
 		t.Parallel()
-		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, first, schedule.Next(first), 10)
+		scans, _, err := db.NewestScans(t.Context(), pool, monitor.ID, first, schedule.Next(first), 10)
 		require.NoError(t, err)
 		require.Len(t, scans, 2) // first, and what was asked for after it
 		require.True(t, scans[1].Slot.Equal(first))
@@ -65,7 +65,7 @@ func TestNewestScans(t *testing.T) {
 
 	t.Run("NothingInTheRange", func(t *testing.T) {
 		t.Parallel()
-		scans, err := db.NewestScans(t.Context(), pool, monitor.ID, day.Add(22*time.Hour),
+		scans, _, err := db.NewestScans(t.Context(), pool, monitor.ID, day.Add(22*time.Hour),
 			day.Add(22*time.Hour+time.Minute), 10)
 		require.NoError(t, err)
 		require.Empty(t, scans)
@@ -80,7 +80,7 @@ func TestNewestScans(t *testing.T) {
 			asked.Reason = "asked"
 			dbtest.Insert(t, pool, asked)
 		}
-		scans, err := db.NewestScans(t.Context(), pool, paused.ID, day.Add(-20000*time.Hour), end, 2)
+		scans, _, err := db.NewestScans(t.Context(), pool, paused.ID, day.Add(-20000*time.Hour), end, 2)
 		require.NoError(t, err)
 		require.Len(t, scans, 2)
 		require.Equal(t, day.Add(2*time.Hour+time.Microsecond), scans[0].Slot.UTC())
@@ -95,7 +95,7 @@ func TestNewestScans(t *testing.T) {
 				return err
 			}
 			defer conn.Close(t.Context()) //nolint:errcheck // may be cut
-			scans, err := db.NewestScans(t.Context(), conn, monitor.ID, day, end, 300)
+			scans, _, err := db.NewestScans(t.Context(), conn, monitor.ID, day, end, 300)
 			if err == nil {
 				require.Equal(t, want[:min(300, len(want))], slotsOf(scans), "all or none")
 			}
@@ -109,4 +109,28 @@ func slotsOf(scans []db.Scan) (slots []time.Time) {
 		slots = append(slots, scan.Slot.UTC())
 	}
 	return slots
+}
+
+// A log of a month that is mostly gaps has hundreds of thousands of slots to ask for: each call asks for a part of them.
+func TestNewestScansOfALogThatIsMostlyGaps(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	schedule := uptime.Schedule{Interval: 10, PhaseMS: 5000}
+	monitor := dbtest.Monitor(t, pool, schedule.Interval, schedule.PhaseMS)
+	first := schedule.SlotAfter(day)
+	require.NoError(t, db.New(pool).OpenSchedules(t.Context(), db.OpenSchedulesParams{
+		MonitorIDs: []int64{monitor.ID}, FromAts: []time.Time{first}, IntervalsSeconds: []int{10}, PhasesMS: []int{5000},
+	}))
+	dbtest.Insert(t, pool, dbtest.Scan(monitor.ID, first))
+
+	var got []time.Time
+	var parts int
+	for until := day.Add(31 * 24 * time.Hour); until.After(day); parts++ {
+		scans, from, err := db.NewestScans(t.Context(), pool, monitor.ID, day, until, 51)
+		require.NoError(t, err)
+		require.LessOrEqual(t, until.Sub(from), 50_000*10*time.Second)
+		got, until = append(got, slotsOf(scans)...), from
+	}
+	require.Equal(t, 6, parts)
+	require.Equal(t, []time.Time{first}, got)
 }

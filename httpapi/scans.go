@@ -16,7 +16,8 @@ import (
 
 const (
 	listScansDoc = "The log of a monitor, newest first: one scan for each slot, and those that were asked for or looked again " +
-		"after a failure. Follow next_cursor until it is null. Without from and to: the last 24 hours."
+		"after a failure. Follow next_cursor until it is null: where much of the log is gaps, a page may be short, or empty, and " +
+		"not be the last. Without from and to: the last 24 hours."
 	scanMonitorDoc = "Scans a monitor at once, besides its schedule. The answer is the scan (200) when it ends within the " +
 		"monitor's timeout, else 202: it will be in the list of scans. Of one monitor at most 2 may be open that were asked for, and 60 a minute."
 
@@ -95,14 +96,19 @@ func (a *api) listScans(ctx context.Context, in *listScansInput) (*listScansOutp
 	if _, err := db.New(a.Pool).GetMonitor(ctx, in.ID); err != nil {
 		return nil, fmt.Errorf("get monitor %d: %w", in.ID, err)
 	}
-	scans, err := db.NewestScans(ctx, a.Pool, in.ID, since, until, in.Limit+1)
+	scans, from, err := db.NewestScans(ctx, a.Pool, in.ID, since, until, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}
 
-	return &listScansOutput{Body: pageOf(scans, in.Limit, newScanBody, func(last db.Scan) any {
+	body := pageOf(scans, in.Limit, newScanBody, func(last db.Scan) any {
 		return scanCursor{Before: last.Slot.UTC(), From: since}
-	})}, nil
+	})
+	if body.NextCursor == nil && from.After(since) { // a log that is mostly gaps: the page is short, and goes on before
+		next := encodeCursor(scanCursor{Before: from.UTC(), From: since})
+		body.NextCursor = &next
+	}
+	return &listScansOutput{Body: body}, nil
 }
 
 // scanRange gives the range of slots that a page is taken from.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db"
+	"riverwatch/db/dbtest"
 	"riverwatch/jobs"
 	"riverwatch/probe"
 	"riverwatch/queue"
@@ -202,4 +203,30 @@ func startWorker(t *testing.T, a *testAPI) {
 		stop()
 		require.NoError(t, <-ended)
 	})
+}
+
+func TestAPageOfGaps(t *testing.T) {
+	t.Parallel()
+	a := newTestAPI(t)
+	monitor := a.create(`{"url":"http://example.com/","interval_seconds":10}`)
+	now := time.Now().UTC()
+	first := uptime.ScheduleOf(monitor.ID, 10).SlotAt(now.Add(-30 * 24 * time.Hour))
+	dbtest.Exec(t, a.pool, "UPDATE monitor_schedules SET from_at = $1", first)
+	dbtest.Insert(t, a.pool, dbtest.Scan(monitor.ID, first))
+
+	path := fmt.Sprintf("%s/%d/scans?from=%s&to=%s", monitorsPath, monitor.ID,
+		first.Add(-time.Second).Format(time.RFC3339), now.Format(time.RFC3339))
+	var page scanPage
+	a.get(path).into(&page)
+	require.Empty(t, page.Data)
+	require.NotNil(t, page.NextCursor, "there is more")
+	for range 10 {
+		if page.NextCursor == nil {
+			break
+		}
+		a.get(path + "&cursor=" + *page.NextCursor).into(&page)
+	}
+	require.Nil(t, page.NextCursor)
+	require.Len(t, page.Data, 1)
+	require.True(t, page.Data[0].Slot.Equal(first))
 }

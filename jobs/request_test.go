@@ -174,7 +174,7 @@ func TestRecorderKeepsTheExcerptOfABadAnswer(t *testing.T) {
 	_, err := work(t, p, p.worker.ScanWorker(),
 		queue.ScanArgs{MonitorID: monitor.ID, At: monitorstest.Noon.Add(time.Microsecond), Reason: queue.ReasonAsked})
 	require.NoError(t, err)
-	scans, err := db.NewestScans(t.Context(), p.Pool, monitor.ID, monitorstest.Noon.Add(-time.Hour), monitorstest.Noon.Add(time.Hour), 10)
+	scans, _, err := db.NewestScans(t.Context(), p.Pool, monitor.ID, monitorstest.Noon.Add(-time.Hour), monitorstest.Noon.Add(time.Hour), 10)
 	require.NoError(t, err)
 	require.Equal(t, "Service\nUnavailable", *scans[0].BodyExcerpt)
 	require.Equal(t, 1, p.Count(t, "monitor_scans($1, $2, $3) WHERE body_excerpt IS NOT NULL",

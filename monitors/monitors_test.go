@@ -341,7 +341,7 @@ func TestAMonitorPausedDuringItsFirstScan(t *testing.T) {
 	dbtest.Insert(t, p.Pool, dbtest.Scan(monitor.ID, first)) // the scan ends
 
 	require.Zero(t, p.Count(t, "promised_slots($1, $2)", monitorstest.Noon, first.Add(time.Hour)), "it is no longer promised")
-	scans, err := db.NewestScans(t.Context(), p.Pool, monitor.ID, monitorstest.Noon, first.Add(time.Hour), 10)
+	scans, _, err := db.NewestScans(t.Context(), p.Pool, monitor.ID, monitorstest.Noon, first.Add(time.Hour), 10)
 	require.NoError(t, err)
 	require.Len(t, scans, 1, "but found")
 
