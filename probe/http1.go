@@ -40,6 +40,9 @@ type wholeConn struct {
 	lines  int         // of headers, so far
 	inLine bool        // the last one has begun, and is not empty
 	large  error       // the header is too large; who parses it may find fault with its end first
+
+	written  chan struct{} // closed when a request with a body is written, or cannot be; nil: it has none
+	writeErr error         // set before that
 }
 
 var errHeadersTooLarge = errors.New("the answer's header is too large")
@@ -56,17 +59,12 @@ func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
 	if packed {
 		asked.Header.Set("Accept-Encoding", "gzip")
 	}
-	writer := bufio.NewWriterSize(c.Conn, 1<<10) // a request without a body is small
-	writeErr := asked.Write(writer)
-	if writeErr == nil {
-		writeErr = writer.Flush()
-	}
-	hop.mark(&hop.requested)
+	c.send(hop, asked)
 
 	c.left = maxHeaderBytes
 	reader := bufio.NewReaderSize(c, 4<<10)
 	if _, err := reader.Peek(1); err != nil {
-		return nil, errors.Join(writeErr, err) // who answers before it has read everything is heard nevertheless
+		return nil, errors.Join(c.sendError(), err)
 	}
 	hop.mark(&hop.firstByteAt)
 	answer, err := readAnswer(reader, asked)
@@ -83,6 +81,40 @@ func (c *wholeConn) ask(hop *hop, asked *http.Request) (*http.Response, error) {
 	}
 	answer.Body = body
 	return answer, nil
+}
+
+// send writes a request. One with a body is written while the answer is read: who has heard enough may answer, and read no
+// more of it.
+func (c *wholeConn) send(hop *hop, asked *http.Request) {
+	write := func() {
+		writer := bufio.NewWriterSize(c.Conn, 1<<10) // a request without a body is small
+		c.writeErr = asked.Write(writer)
+		if c.writeErr == nil {
+			c.writeErr = writer.Flush()
+		}
+		hop.mark(&hop.requested)
+	}
+	if asked.Body == http.NoBody {
+		write()
+		return
+	}
+	c.written = make(chan struct{})
+	go func() {
+		defer close(c.written)
+		write()
+	}()
+}
+
+// sendError gives why the request could not be written, as far as that is known by now.
+func (c *wholeConn) sendError() error {
+	if c.written != nil {
+		select {
+		case <-c.written:
+		default:
+			return nil
+		}
+	}
+	return c.writeErr
 }
 
 func readAnswer(reader *bufio.Reader, asked *http.Request) (*http.Response, error) {
@@ -130,7 +162,11 @@ func (c *wholeConn) countLines(read []byte) {
 
 func (c *wholeConn) Close() error {
 	c.stop()
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	if c.written != nil {
+		<-c.written // what is still to be written ends with the connection
+	}
+	return err
 }
 
 type bodyOf struct {
