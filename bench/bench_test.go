@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -325,4 +327,45 @@ func TestChild(t *testing.T) {
 	require.NoError(t, c.alive())
 	c.stop()
 	require.ErrorContains(t, c.alive(), "has ended")
+}
+
+// The worst target sends what it is named for, and then nothing; a certificate for each connection.
+func TestWorstTarget(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	read, write := net.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- serveWorst(ctx, write) }()
+	var info worstInfo
+	require.NoError(t, json.NewDecoder(read).Decode(&info))
+
+	ask := func(kind string) int {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(targetHost(0), strconv.Itoa(info.Port)))
+		require.NoError(t, err)
+		defer func() { _ = conn.Close() }()
+		_, err = io.WriteString(conn, "GET /"+kind+"/1 HTTP/1.1\r\n\r\n")
+		require.NoError(t, err)
+		size := len(worstAnswers()[kind])
+		got, err := io.ReadFull(conn, make([]byte, size))
+		require.NoError(t, err)
+		return got
+	}
+	for kind, least := range map[string]int{"body": 1 << 20, "tiny": 64 << 10, "long": 63 << 10, "well": 100 << 10} {
+		require.GreaterOrEqual(t, ask(kind), least, kind)
+	}
+	require.Less(t, len(worstAnswers()["long"]), 64<<10, "larger ones are refused")
+
+	serials := map[string]bool{}
+	for range 2 {
+		dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true}}
+		conn, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(targetHost(0), strconv.Itoa(info.TLSPort)))
+		require.NoError(t, err)
+		leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0] //nolint:forcetypeassert // it is one
+		require.Len(t, leaf.DNSNames, 10_000)
+		serials[leaf.SerialNumber.String()] = true
+		_ = conn.Close()
+	}
+	require.Len(t, serials, 2)
+	stop()
+	require.NoError(t, <-ended)
 }

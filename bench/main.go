@@ -29,6 +29,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		switch args[0] {
 		case "target":
 			return serveTarget(ctx, args[1:], stdout)
+		case "worst":
+			return serveWorst(ctx, stdout)
 		case "floor":
 			return runFloor(ctx, args[1:], os.Stdin, stdout)
 		}
@@ -68,6 +70,7 @@ var modes = map[string]mode{
 	"registered": {"the same scans a second with few and with many monitors", runRegistered},
 	"cold":       {"a fleet that is new, and one whose workers were away", runCold},
 	"idle":       {"the memory of a worker with nothing to do", runIdle},
+	"memory":     {"the most memory that targets can make a worker take", runMemory},
 	"day":        {"WAL and bytes a row, on top of a day of log", runDay},
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -138,6 +139,9 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		group.Go(func() error { return s.answer(ctx) })
 	}
 	if roles.scans {
+		if p.getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(config.memoryLimit())
+		}
 		group.Go(func() error { return s.scan(ctx) })
 	}
 	return group.Wait()
