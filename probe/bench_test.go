@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"riverwatch/probe"
 	"riverwatch/probe/hostile"
 	"riverwatch/uptime"
 )
@@ -49,4 +50,26 @@ func bomb(tb testing.TB) string {
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", len(packed))
 		_, _ = conn.Write(packed)
 	})
+}
+
+// BenchmarkManyRegexps matches against more patterns than a cache of 1,000 holds, in turn, as a fleet does.
+func BenchmarkManyRegexps(b *testing.B) {
+	matcher := probe.NewMatcher()
+	text := []byte(`{"status":"ok"}`)
+	for i := 0; b.Loop(); i++ {
+		_, err := matcher.Match(b.Context(), fmt.Sprintf(`"status":\s*"(ok|healthy|up)".*shop-%d|^\{"status`, i%2000), text)
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkAuthorities makes the TLS configuration of a target with authorities of its own.
+func BenchmarkAuthorities(b *testing.B) {
+	_, caPEM := hostile.WantsClientTLS(b)
+	target := get("https://127.0.0.1:1/")
+	target.Request.CAPEM = caPEM
+	prober := patient(onLoopback)
+	b.ReportAllocs()
+	for b.Loop() {
+		prober.PrepareHop(target)
+	}
 }

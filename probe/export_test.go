@@ -2,7 +2,9 @@ package probe
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
+	"net/url"
 	"slices"
 	"time"
 
@@ -44,7 +46,6 @@ var (
 	AcceptOf    = acceptOf
 	CleanText   = cleanText
 	NewMatcher  = newMatcher
-	MaxCompiled = maxCompiled
 )
 
 // NewMatcherOf makes a matcher of so many processors.
@@ -67,8 +68,16 @@ func (m *matcher) Match(ctx context.Context, pattern string, body []byte) (bool,
 	return m.match(ctx, pattern, body)
 }
 
-// Kept is how many patterns are kept compiled.
-func (m *matcher) Kept() int { return len(m.compiled) }
+// NewCache makes a cache of numbers.
+func NewCache(most int) *cache[int] { return newCache[int](most) }
+
+// Get is get.
+func (c *cache[V]) Get(text string, create func(string) (V, int, error)) (V, error) {
+	return c.get(text, create)
+}
+
+// Weight is what is kept, and how much that is together.
+func (c *cache[V]) Weight() (entries, weight int) { return len(c.entries), c.weight }
 
 // BePatient makes a prober judge deadlines as if this machine had nothing else to do.
 func (p *Prober) BePatient() { p.pulse.slack = time.Hour }
@@ -176,3 +185,12 @@ const (
 	MostHeaderLines = mostHeaderLines
 	MostLargeChains = mostLargeChains
 )
+
+// PrepareHop is newHop to a target.
+func (p *Prober) PrepareHop(target Target) *tls.Config {
+	to, err := url.Parse(target.URL)
+	if err != nil {
+		panic(err)
+	}
+	return (&attempt{Prober: p, target: target}).newHop(to, false).tls
+}

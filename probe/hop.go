@@ -77,12 +77,7 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 		h.tls.ServerName = host
 	}
 	if request.CAPEM != "" {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		roots.AppendCertsFromPEM([]byte(request.CAPEM))
-		h.tls.RootCAs = roots
+		h.tls.RootCAs, _ = a.authorities.get(request.CAPEM, withAuthorities)
 	}
 	if !elsewhere && request.ClientCertPEM != "" { // it is a credential
 		certificate, err := tls.X509KeyPair([]byte(request.ClientCertPEM), []byte(a.target.Secrets.ClientKeyPEM))
@@ -91,6 +86,21 @@ func (a *attempt) newHop(to *url.URL, elsewhere bool) *hop {
 		}
 	}
 	return h
+}
+
+// authoritiesBytes bounds the pools of authorities that are kept, for some 200 groups of them.
+const authoritiesBytes = 8 << 20
+
+// withAuthorities gives the authorities of this host together with those of a text. It cannot fail: what is no certificate
+// Target.Check has refused.
+func withAuthorities(pem string) (roots *x509.CertPool, weight int, err error) {
+	const ofHost = 32 << 10 // some 150 of them, in maps
+	roots, err = x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM([]byte(pem))
+	return roots, ofHost + 3*len(pem), nil
 }
 
 func (h *hop) enter(next stage) {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"regexp"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -29,23 +28,26 @@ const (
 
 // A matcher matches bodies against regexps, as many at a time as there are processors.
 type matcher struct {
-	free *semaphore.Weighted
-
-	mu       sync.Mutex
-	compiled map[string]*regexp.Regexp // a cache
+	free     *semaphore.Weighted
+	compiled *cache[*regexp.Regexp]
 }
+
+const (
+	compiledBytes       = 24 << 20 // of regexps that are kept compiled: some 5,000 of those that people write
+	bytesPerInstruction = 150      // of a regexp, about
+)
 
 func newMatcher() *matcher {
 	return &matcher{
 		free:     semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
-		compiled: make(map[string]*regexp.Regexp),
+		compiled: newCache[*regexp.Regexp](compiledBytes),
 	}
 }
 
 // match reports whether a text, in any number of pieces, matches a pattern. It returns soon after ctx ends: a match under
 // way is cut short, and then not decided, whatever the engine says, because it saw an end of the text that is none.
 func (m *matcher) match(ctx context.Context, pattern string, text ...[]byte) (bool, error) {
-	compiled, err := m.compile(pattern)
+	compiled, err := m.compiled.get(pattern, compile)
 	if err != nil {
 		return false, err
 	}
@@ -61,36 +63,14 @@ func (m *matcher) match(ctx context.Context, pattern string, text ...[]byte) (bo
 	return matched, nil
 }
 
-// maxCompiled bounds the cache, at worst to some 200 MiB.
-const maxCompiled = 1000
-
 // compile gives a pattern compiled, if CheckRegexp accepts it.
-func (m *matcher) compile(pattern string) (*regexp.Regexp, error) {
-	m.mu.Lock()
-	compiled := m.compiled[pattern]
-	m.mu.Unlock()
-	if compiled != nil {
-		return compiled, nil
-	}
-
-	if err := CheckRegexp(pattern); err != nil {
-		return nil, err
-	}
-	compiled, err := regexp.Compile(pattern)
+func compile(pattern string) (compiled *regexp.Regexp, weight int, err error) {
+	instructions, err := checkRegexp(pattern)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.compiled) >= maxCompiled {
-		for victim := range m.compiled { // any: the order of a map is random, which needs no list of uses
-			delete(m.compiled, victim)
-			break
-		}
-	}
-	m.compiled[pattern] = compiled
-	return compiled, nil
+	compiled, err = regexp.Compile(pattern)
+	return compiled, len(pattern) + instructions*bytesPerInstruction, err
 }
 
 // runesPerLook is how many runes are matched between two looks at the clock: at 1,500 instructions, some 3 ms.

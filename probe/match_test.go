@@ -121,15 +121,3 @@ func TestAMatchThatHasMostlyWaitedIsNotDecided(t *testing.T) {
 	require.ErrorContains(t, probe.CutAfter(time.Hour), "no matcher was free")
 	require.ErrorContains(t, probe.CutAfter(-time.Hour), "cut by the deadline")
 }
-
-// Also the patterns that the cache has dropped are matched.
-func TestMatchOfMorePatternsThanAreKept(t *testing.T) {
-	t.Parallel()
-	matcher := probe.NewMatcher()
-	for i := range 2 * probe.MaxCompiled {
-		matched, err := matcher.Match(t.Context(), fmt.Sprintf("^%d$", i%1500), []byte(fmt.Sprint(i%1500)))
-		require.NoError(t, err)
-		require.True(t, matched)
-	}
-	require.Equal(t, probe.MaxCompiled, matcher.Kept())
-}

@@ -7,6 +7,7 @@ package probe
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,8 +40,10 @@ type Prober struct {
 	matcher   *matcher
 	memory    *memory
 	chains    *semaphore.Weighted // places for handshakes with large certificates
-	pulse     *pulse
-	logger    *slog.Logger
+
+	authorities *cache[*x509.CertPool]
+	pulse       *pulse
+	logger      *slog.Logger
 }
 
 // NewProber makes a prober that connects only to addresses that the settings' policy permits.
@@ -50,8 +53,11 @@ func NewProber(settings Settings, logger *slog.Logger) *Prober {
 		userAgent: userAgent(settings.Contact),
 		matcher:   newMatcher(),
 		chains:    semaphore.NewWeighted(mostLargeChains),
-		pulse:     &pulse{slack: pulseSlack},
-		logger:    logger,
+
+		authorities: newCache[*x509.CertPool](authoritiesBytes),
+
+		pulse:  &pulse{slack: pulseSlack},
+		logger: logger,
 	}
 	p.settings.MaxBodyBytes = cmp.Or(settings.MaxBodyBytes, defaultBodyBytes)
 	p.memory = newMemory(max(cmp.Or(settings.BodyMemory, defaultBodyMemory), int(p.settings.MaxBodyBytes)))
