@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 )
 
 // Policy says which addresses may be connected to. The zero Policy permits the public Internet.
 type Policy struct {
-	Allow          []netip.Prefix   // the operator's allow-list (RIVERWATCH_ALLOW_CIDRS); it cannot lift the floor
-	AllowAt        []PrefixPort     // the same, for one port each
-	AllowPorts     []uint16         // ports that are not refused, though they are another protocol's
-	Refuse         []netip.AddrPort // joins the floor: our own listener, the database; port 0 means every port
-	RefusePrefixes []netip.Prefix   // joins the floor as well
-	NAT64          []netip.Prefix   // /96 prefixes behind which a gateway of this network connects to IPv4 addresses
+	Allow          []netip.Prefix // the operator's allow-list (RIVERWATCH_ALLOW_CIDRS); it cannot lift the floor
+	AllowAt        []PrefixPort   // the same, for one port each
+	AllowPorts     []uint16       // ports that are not refused, though they are another protocol's
+	Refuse         *Addresses     // joins the floor: our own listeners, the database; nil: none
+	RefusePrefixes []netip.Prefix // joins the floor as well
+	NAT64          []netip.Prefix // /96 prefixes behind which a gateway of this network connects to IPv4 addresses
 	// PrivateWrites permits to send what a stranger wrote, as it is, to what the allow-list permits: to a Redis, for example,
 	// that is a command.
 	PrivateWrites bool
@@ -24,6 +25,31 @@ type Policy struct {
 type PrefixPort struct {
 	Prefix netip.Prefix
 	Port   uint16
+}
+
+// Addresses change while they are in use: our own move with interfaces, the database's with a failover. Port 0 means every
+// port. They are safe for concurrent use.
+type Addresses struct {
+	current atomic.Pointer[[]netip.AddrPort]
+}
+
+// NewAddresses gives addresses that have yet to change.
+func NewAddresses(addresses ...netip.AddrPort) *Addresses {
+	a := &Addresses{}
+	a.Set(addresses)
+	return a
+}
+
+// Set replaces all of the addresses.
+func (a *Addresses) Set(addresses []netip.AddrPort) { a.current.Store(&addresses) }
+
+func (a *Addresses) has(addr netip.AddrPort) bool {
+	if a == nil {
+		return false
+	}
+	return slices.ContainsFunc(*a.current.Load(), func(one netip.AddrPort) bool {
+		return one.Addr().Unmap() == addr.Addr() && (one.Port() == 0 || one.Port() == addr.Port())
+	})
 }
 
 // floor is what no allow-list lifts: addresses that mean no host or many, and the metadata services of clouds, which
@@ -164,12 +190,7 @@ func (p Policy) PermitsPort(port uint16) bool {
 func (p Policy) PermitsDNSPort(port uint16) bool { return port == dnsPort || p.PermitsPort(port) }
 
 func (p Policy) onFloor(addr netip.AddrPort) bool {
-	if within(floor, addr.Addr()) || within(p.RefusePrefixes, addr.Addr()) {
-		return true
-	}
-	return slices.ContainsFunc(p.Refuse, func(refused netip.AddrPort) bool {
-		return refused.Addr().Unmap() == addr.Addr() && (refused.Port() == 0 || refused.Port() == addr.Port())
-	})
+	return within(floor, addr.Addr()) || within(p.RefusePrefixes, addr.Addr()) || p.Refuse.has(addr)
 }
 
 func public(addr netip.Addr) bool {

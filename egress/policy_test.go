@@ -48,7 +48,7 @@ func TestPolicyCheckOfPortsAndLists(t *testing.T) {
 	t.Parallel()
 	open := egress.Policy{
 		Allow:  prefixes("0.0.0.0/0", "::/0"),
-		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[::ffff:10.0.0.6]:0")},
+		Refuse: egress.NewAddresses(netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[::ffff:10.0.0.6]:0")),
 	}
 	strict := egress.Policy{
 		Allow: prefixes("8.0.0.0/8"), RefusePrefixes: prefixes("8.0.0.0/8"), NAT64: prefixes("64:ff9b:1:2::/96"),
@@ -144,7 +144,7 @@ func TestPolicyCheckWrite(t *testing.T) {
 func TestPolicyCheckDNS(t *testing.T) {
 	t.Parallel()
 	at := netip.MustParseAddrPort
-	refused := egress.Policy{Allow: lan.Allow, Refuse: []netip.AddrPort{at("10.0.0.5:53")}}
+	refused := egress.Policy{Allow: lan.Allow, Refuse: egress.NewAddresses(at("10.0.0.5:53"))}
 
 	require.NoError(t, egress.Policy{}.CheckDNS(at("8.8.8.8:53")))
 	require.NoError(t, egress.Policy{}.CheckDNS(at("8.8.8.8:5353")))
@@ -172,7 +172,7 @@ func TestPolicyCheckAddr(t *testing.T) {
 	addr := netip.MustParseAddr
 	open := egress.Policy{
 		Allow:  lan.Allow,
-		Refuse: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:80"), netip.MustParseAddrPort("10.0.0.6:0")},
+		Refuse: egress.NewAddresses(netip.MustParseAddrPort("10.0.0.5:80"), netip.MustParseAddrPort("10.0.0.6:0")),
 	}
 
 	require.NoError(t, egress.Policy{}.CheckAddr(addr("8.8.8.8")))

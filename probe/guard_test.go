@@ -76,7 +76,7 @@ func TestGuard(t *testing.T) {
 		t.Parallel()
 		server := serve(t, answer("hello"))
 		addr := netip.MustParseAddrPort(strings.Trim(server, "htp:/"))
-		policy := egress.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{addr}}
+		policy := egress.Policy{Allow: loopback.Allow, Refuse: egress.NewAddresses(addr)}
 
 		require.Equal(t, uptime.BlockedByPolicy, patient(probe.Settings{Policy: policy}).Probe(t.Context(), get(server)).Outcome)
 	})

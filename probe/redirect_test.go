@@ -187,7 +187,7 @@ func FuzzRedirect(f *testing.F) {
 	f.Add(canary, 301)
 	f.Add(strings.Replace(canary, refused.String(), "canary.test", 1), 303)
 	prober := patient(probe.Settings{
-		Policy:   egress.Policy{Allow: loopback.Allow, Refuse: []netip.AddrPort{netip.AddrPortFrom(refused, 0)}},
+		Policy:   egress.Policy{Allow: loopback.Allow, Refuse: egress.NewAddresses(netip.AddrPortFrom(refused, 0))},
 		Resolver: hostile.DNS(f, map[string][]string{"canary.test": {refused.String()}}),
 	})
 	f.Fuzz(func(t *testing.T, location string, status int) {

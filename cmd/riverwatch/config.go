@@ -2,16 +2,13 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -227,38 +224,6 @@ func (c config) check(parseErrors []error) (errs []error) {
 	return errs
 }
 
-// policy gives the addresses that monitors may have: what the operator allows, less the API's, the database's, and
-// those of Kubernetes.
-func (c config) policy(ctx context.Context, api netip.AddrPort) (egress.Policy, error) {
-	refuse, err := ownAddresses(api)
-	if err != nil {
-		return egress.Policy{}, err
-	}
-	database, err := pgxpool.ParseConfig(c.DatabaseURL)
-	if err != nil {
-		return egress.Policy{}, fmt.Errorf("parse DATABASE_URL: %w", err)
-	}
-	refuse = append(refuse, resolve(ctx, database.ConnConfig.Host, database.ConnConfig.Port)...)
-	if metrics, err := netip.ParseAddrPort(c.MetricsListen); err == nil {
-		own, err := ownAddresses(metrics)
-		if err != nil {
-			return egress.Policy{}, err
-		}
-		refuse = append(refuse, own...)
-	}
-	for _, fallback := range database.ConnConfig.Fallbacks {
-		refuse = append(refuse, resolve(ctx, fallback.Host, fallback.Port)...)
-	}
-	if c.KubernetesHost != "" {
-		refuse = append(refuse, resolve(ctx, c.KubernetesHost, 0)...)
-	}
-	return egress.Policy{
-		Allow: c.AllowCIDRs.everywhere, AllowAt: c.AllowCIDRs.at, AllowPorts: c.AllowPorts,
-		Refuse: refuse, RefusePrefixes: c.RefuseCIDRs, NAT64: c.NAT64,
-		PrivateWrites: c.PrivateWrites,
-	}, nil
-}
-
 // probeSettings are what the operator sets of all probes.
 func (c config) probeSettings(policy egress.Policy) probe.Settings {
 	return probe.Settings{
@@ -289,39 +254,3 @@ func (c config) sentinels(policy egress.Policy) (sentinels []string, err error) 
 
 // defaultMetricsListen is where several processes of one machine would meet.
 const defaultMetricsListen = "127.0.0.1:9090"
-
-// ownAddresses gives the addresses at which a listener is reached.
-func ownAddresses(listen netip.AddrPort) ([]netip.AddrPort, error) {
-	if listen.Port() == 0 { // any free port, and nothing listens yet
-		return nil, nil
-	}
-	if !listen.Addr().IsUnspecified() {
-		return []netip.AddrPort{listen}, nil
-	}
-	interfaces, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list this machine's addresses: %w", err)
-	}
-	var own []netip.AddrPort
-	for _, address := range interfaces {
-		if prefix, err := netip.ParsePrefix(address.String()); err == nil {
-			own = append(own, netip.AddrPortFrom(prefix.Addr().Unmap(), listen.Port()))
-		}
-	}
-	return own, nil
-}
-
-// resolve gives a host's addresses. A host that does not resolve now, or is the folder of a socket, has none to refuse.
-func resolve(ctx context.Context, host string, port uint16) []netip.AddrPort {
-	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
-	if err != nil {
-		return nil
-	}
-	var resolved []netip.AddrPort
-	for _, address := range addresses {
-		if parsed, err := netip.ParseAddrPort(net.JoinHostPort(address, strconv.Itoa(int(port)))); err == nil {
-			resolved = append(resolved, parsed)
-		}
-	}
-	return resolved
-}

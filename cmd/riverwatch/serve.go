@@ -124,15 +124,21 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 		}
 		own = netip.MustParseAddrPort(s.listener.Addr().String()) // port 0 is a free one by now
 	}
-	if s.policy, err = config.policy(ctx, own); err != nil {
+	floor, err := config.newFloor(own)
+	if err != nil {
 		return err
 	}
+	if err := floor.look(ctx); err != nil {
+		return err
+	}
+	floor.answers, s.policy = roles.answers, floor.policy()
 	if s.sentinels, err = config.sentinels(s.policy); err != nil {
 		return usageError(fmt.Errorf("these settings are wrong:\n%w", err))
 	}
 
 	defer wait.Beside(ctx, sight.NewClock(s.registry, pool, s.name, time.Now, logger).Run)()
 	defer wait.Beside(ctx, sight.NewRounds(pool, s.name, logger).Run)()
+	defer wait.Beside(ctx, func(ctx context.Context) { s.renew(ctx, floor) })()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tellMetrics(ctx) })
 	if roles.answers {
@@ -161,6 +167,13 @@ type server struct {
 	listener  net.Listener // nil if it answers nothing
 	registry  *prometheus.Registry
 	traces    trace.TracerProvider // nil: none
+}
+
+// renew looks up the addresses of this installation, again and again until ctx is done.
+func (s *server) renew(ctx context.Context, floor *floor) {
+	wait.Repeat(ctx, floorTick, func(ctx context.Context) error { return floor.share(ctx, s.pool) }, func(err error) {
+		s.logger.WarnContext(ctx, "addresses that no monitor may have may be missing", slog.Any("error", err))
+	})
 }
 
 // answer serves HTTP until ctx is done, and then lets open requests finish. It prints where to look.

@@ -8,6 +8,15 @@ CREATE TABLE workers (
 COMMENT ON TABLE workers IS 'Which worker processes there are, so that they can share what is limited for all of them together.';
 COMMENT ON COLUMN workers.seen_at IS 'By the database''s clock: a worker says every few seconds that it is there. One that has not for half a minute is not counted.';
 
+CREATE TABLE listeners (
+    address text PRIMARY KEY,
+    seen_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE listeners IS 'Where the processes of this installation listen: no monitor may have such an address, whichever worker scans it.';
+COMMENT ON COLUMN listeners.address IS 'An IP address and a port, such as 10.0.0.5:8080.';
+COMMENT ON COLUMN listeners.seen_at IS 'By the database''s clock: a process renews its own each minute. After an hour an address is forgotten.';
+
 CREATE TABLE warnings (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind text NOT NULL,
@@ -33,4 +42,5 @@ CREATE INDEX warnings_newest ON warnings (opened_at);
 ---- create above / drop below ----
 
 DROP TABLE warnings;
+DROP TABLE listeners;
 DROP TABLE workers;
