@@ -117,14 +117,26 @@ func interimFlood(framer *http2.Framer, stream uint32) {
 	})
 }
 
-// endlessH2 sends as much as the client's window allows, and then waits to be read.
+// endlessH2 sends a body without end, as the client's windows allow.
 func endlessH2(framer *http2.Framer, stream uint32) {
 	writeHeaders(framer, stream, false, ":status", "200")
 	data := make([]byte, 8<<10)
-	for range 512 { // 4 MiB, more than the client reads of a body
+	windows := map[uint32]int{0: 65535, stream: 65535} // of the connection, and of the stream
+	for {
+		for min(windows[0], windows[stream]) < len(data) {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return
+			}
+			if update, ok := frame.(*http2.WindowUpdateFrame); ok {
+				windows[update.StreamID] += int(update.Increment)
+			}
+		}
 		if framer.WriteData(stream, false, data) != nil {
 			return
 		}
+		windows[0] -= len(data)
+		windows[stream] -= len(data)
 	}
 }
 
