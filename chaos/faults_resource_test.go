@@ -24,7 +24,7 @@ import (
 func resourceFaults() []fault {
 	starved := setup{workers: 1, gaps: []string{"overloaded", "service_down"}, late: time.Minute, noClient: true}
 	crowded := withTimeout(starved, 500*time.Millisecond)
-	crowded.monitors = 600 // sixty scans a second take some 60 ms of a processor
+	crowded.monitors = 1000 // a hundred scans a second take some 3 % of a processor
 	return []fault{
 		{"F06", "a worker is short of memory", false, setup{monitors: 300, config: asksForBody}, floodMemory},
 		{"F08", "regexps that would take minutes", false, withTimeout(setup{}, 3*time.Second), matchForever},
@@ -126,10 +126,10 @@ func cgroup(t *testing.T, limit limit) (prefix []string) {
 	return []string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, dir}
 }
 
-// starve gives the worker 4 % of a processor, in one go each second, so that its deadlines pass while it stands still.
+// starve gives the worker 1.5 % of a processor, in one go each second, so that its deadlines pass while it stands still.
 func starve(t *testing.T, w *world) {
 	t.Helper()
-	prefix := cgroup(t, processorLimit(40*time.Millisecond))
+	prefix := cgroup(t, processorLimit(15*time.Millisecond))
 	w.workers[0].terminate(t)
 	since := time.Now()
 	starved := start(t, w.program, w.env(), prefix, "worker")
