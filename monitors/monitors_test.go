@@ -491,6 +491,32 @@ func TestEditMonitor(t *testing.T) {
 	})
 }
 
+// A slot that both schedules of a monitor have is not promised anew, if the round of the one before may be at work on it: it
+// would be requested twice.
+func TestASlotOfBothSchedules(t *testing.T) {
+	t.Parallel()
+	p := monitorstest.On(t, dbtest.New(t))
+	for n, test := range []struct{ before, after, ahead, later int }{{60, 30, 1, 30}, {3600, 1800, 60, 0}} {
+		var monitor db.Monitor
+		var shared time.Time
+		for i := 0; shared.IsZero(); i++ {
+			monitor = p.Create(t, monitorstest.Of(monitorstest.URL("%d/%d", n, i), test.before))
+			slot := monitor.Schedule().SlotAfter(monitorstest.Noon)
+			if uptime.ScheduleOf(monitor.ID, test.after).SlotAt(slot).Equal(slot) {
+				shared = slot
+			}
+		}
+		_, _, err := p.StoreAt(shared.Add(-time.Duration(test.ahead)*time.Second)).Edit(t.Context(), monitor.ID,
+			monitorstest.Edit(func(m *monitors.Monitor) { m.IntervalSeconds = test.after }))
+		require.NoError(t, err)
+		open, err := db.New(p.Pool).ListOpenSchedules(t.Context(), []int64{monitor.ID})
+		require.NoError(t, err)
+		require.True(t, open[0].FromAt.Equal(shared.Add(time.Duration(test.later)*time.Second)), "%s and %s", open[0].FromAt, shared)
+		require.Equal(t, 1, p.Count(t, "river_job WHERE kind = 'round' AND (args ->> 'interval')::int = $1 AND (args ->> 'slot')::timestamptz = $2",
+			test.after, open[0].FromAt))
+	}
+}
+
 // However a monitor is changed, and whether its present slot was scanned or not: no instant is promised by two
 // schedules, and what was scanned as promised stays promised.
 func TestPromisesOfAChangedMonitor(t *testing.T) {

@@ -15,13 +15,18 @@ import (
 	"riverwatch/uptime"
 )
 
+// longestChange is longer than it takes from the instant of a change until others see it: a round that begins meanwhile reads
+// the monitors as they were.
+const longestChange = 30 * time.Second
+
 // promise opens the schedules of monitors that are to be scanned otherwise than before, and inserts the rounds that begin to
 // keep them.
 func (c *change) promise(ctx context.Context, edits []*edit) error {
+	var promised []*edit
 	var monitors []db.Monitor
 	for _, e := range edits {
 		if e.to.Active() && !e.promised() {
-			monitors = append(monitors, e.to.Monitor)
+			promised, monitors = append(promised, e), append(monitors, e.to.Monitor)
 		}
 	}
 	if len(monitors) == 0 {
@@ -47,9 +52,13 @@ func (c *change) promise(ctx context.Context, edits []*edit) error {
 	}
 
 	var open db.OpenSchedulesParams
-	for _, monitor := range monitors {
+	for _, e := range promised {
+		monitor, from := e.to.Monitor, firstSlots[e.to.Schedule()]
+		if e.from.Active() && e.from.Schedule().SlotAt(from).Equal(from) && from.Sub(c.at) < longestChange {
+			from = monitor.Schedule().Next(from) // the round of the schedule before may be at work on this slot
+		}
 		open.MonitorIDs = append(open.MonitorIDs, monitor.ID)
-		open.FromAts = append(open.FromAts, firstSlots[monitor.Schedule()])
+		open.FromAts = append(open.FromAts, from)
 		open.IntervalsSeconds = append(open.IntervalsSeconds, monitor.IntervalSeconds)
 		open.PhasesMS = append(open.PhasesMS, monitor.PhaseMS)
 	}
