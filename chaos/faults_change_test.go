@@ -30,7 +30,6 @@ import (
 func changeFaults() []fault {
 	return []fault{
 		{"F35", "three tend and insert rounds at the same time", true, setup{monitors: full(80, 1000), workers: 3, tendMay: true}, race},
-		{"F36", "there is a backlog", false, setup{gaps: lostWithWorkers, late: lateAgain}, pileUp},
 		{"F47", "the schema is migrated under load", true, setup{}, migrate},
 		{"F48", "the program is replaced, one process after the other", true, setup{}, deploy},
 		{"F50", "many write across a chunk's boundary", true, setup{chunks: 3 * time.Second}, crossBoundaries},
@@ -115,32 +114,6 @@ func (w *world) insertMany(t *testing.T, count int) time.Time {
 	})
 	require.NoError(t, insertNext(t.Context(), newQueue(t, w.direct), []uptime.Schedule{schedule}))
 	return slot
-}
-
-// pileUp stops the workers, and lets them come back to a backlog of rounds of yesterday that nobody needs any more.
-func pileUp(t *testing.T, w *world) {
-	t.Helper()
-	const backlog = 20_000
-	w.hurt(func() {
-		for _, p := range w.workers {
-			p.terminate(t)
-		}
-		yesterday := time.Now().Add(-48 * time.Hour).Truncate(24 * time.Hour)
-		w.exec(t, `
-			INSERT INTO river_job (kind, queue, state, max_attempts, args, scheduled_at)
-			SELECT 'round', 'rounds', 'available', 20, jsonb_build_object('interval', 86400, 'phase_ms', 1000 * n, 'slot',
-				to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')), at
-			FROM generate_series(1, $1::integer) AS n, LATERAL (SELECT $2::timestamptz + n * INTERVAL '1 second' AS at) AS a`,
-			backlog, yesterday)
-		for range w.workers {
-			w.workers = append(w.workers, w.startWorker(t))
-		}
-	})
-	from := time.Now()
-	w.awaitScans(t, from, len(w.monitors), 5*time.Minute)
-	took := time.Since(from)
-	t.Logf("all monitors are scanned again %s after the workers came back to %d old rounds", took, backlog)
-	require.Less(t, took, 3*time.Minute, "fresh rounds wait for old ones")
 }
 
 // migrate brings the schema to that of the next release, by ten processes at once, while all work and a dump reads what

@@ -36,7 +36,7 @@ const (
 
 // newClient makes River's client of a worker, of which config says what differs between workers.
 func newClient(
-	pool *pgxpool.Pool, workers *river.Workers, mayTake func(queueName string) bool, config *river.Config,
+	pool *pgxpool.Pool, workers *river.Workers, mayTake func(queueName string) bool, late *backlog, config *river.Config,
 ) (queue.Queue, error) {
 	config.Workers = workers
 	config.Hooks = queue.Hooks()
@@ -56,7 +56,7 @@ func newClient(
 			func() (river.JobArgs, *river.InsertOpts) { return queue.TendArgs{}, nil },
 			&river.PeriodicJobOpts{ID: "tend", RunOnStart: true}),
 	}
-	client, err := river.NewClient(gatedDriver{riverpgxv5.New(pool), mayTake}, config)
+	client, err := river.NewClient(gatedDriver{riverpgxv5.New(pool), mayTake, late}, config)
 	if err != nil {
 		return nil, fmt.Errorf("make the River client: %w", err)
 	}
@@ -64,7 +64,8 @@ func newClient(
 }
 
 // gatedDriver is River's driver, except that a worker is handed no jobs of a queue unless it may take them: they stay for
-// others. Nothing else of the queue knows, so that jobs under way go on, and the worker is back at once.
+// others; and rounds of now are put before those that have waited ([backlog]). Nothing else of the queue knows, so that jobs
+// under way go on, and the worker is back at once.
 // River's own ways are to pause a queue, for all workers, or to remove it, which waits until its last job has ended.
 //
 // River calls its driver's interfaces unstable, and they are not meant to be implemented: a way to fetch that is new would
@@ -73,17 +74,19 @@ type gatedDriver struct {
 	*riverpgxv5.Driver
 
 	mayTake func(queueName string) bool
+	late    *backlog
 }
 
 // GetExecutor implements riverdriver.Driver.
 func (d gatedDriver) GetExecutor() riverdriver.Executor {
-	return gatedExecutor{d.Driver.GetExecutor(), d.mayTake}
+	return gatedExecutor{d.Driver.GetExecutor(), d.mayTake, d.late}
 }
 
 type gatedExecutor struct {
 	riverdriver.Executor
 
 	mayTake func(queueName string) bool
+	late    *backlog
 }
 
 // JobGetAvailable implements riverdriver.Executor.
@@ -93,7 +96,20 @@ func (e gatedExecutor) JobGetAvailable(
 	if !e.mayTake(params.Queue) {
 		return &riverdriver.JobGetAvailableResult{}, nil
 	}
-	return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own
+	if params.Queue != queue.Rounds {
+		return e.Executor.JobGetAvailable(ctx, params) //nolint:wrapcheck // River's own
+	}
+	atMost, err := e.late.freshFirst(ctx, params.MaxToLock)
+	if err != nil {
+		return nil, err
+	}
+	rounds := *params
+	rounds.MaxToLock = atMost
+	result, err := e.Executor.JobGetAvailable(ctx, &rounds)
+	if err == nil {
+		e.late.note(result.Jobs, len(result.Jobs) < atMost)
+	}
+	return result, err //nolint:wrapcheck // River's own
 }
 
 // retrySoon tries a job again after 1 s, 2 s, 4 s… and at most 30 s: a round is soon too late to be of use.

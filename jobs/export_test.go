@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	"riverwatch/db"
@@ -42,6 +44,21 @@ func (w *Worker) Workers() int { return int(w.scanner.limiter.workers.Load()) }
 
 // SetHandOverWithin sets for how long the worker takes no scans when it has given one back for others.
 func (w *Worker) SetHandOverWithin(d time.Duration) { w.scans.handOverWithin = d }
+
+// DeclareBacklog declares the rounds that have waited longest, as far as they are stale, and gives how many there were.
+func (w *Worker) DeclareBacklog(ctx context.Context) (int, error) { return w.late.declarePage(ctx) }
+
+// Fetch takes rounds as River does, so many at most.
+func (w *Worker) Fetch(ctx context.Context, atMost int) ([]*rivertype.JobRow, error) {
+	driver := gatedDriver{riverpgxv5.New(w.Pool), w.mayTake, w.late}
+	result, err := driver.GetExecutor().JobGetAvailable(ctx, &riverdriver.JobGetAvailableParams{
+		ClientID: w.Name, MaxAttemptedBy: 10, MaxToLock: atMost, Queue: queue.Rounds,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result.Jobs, nil
+}
 
 // SetProber makes others do the probing.
 func (w *Worker) SetProber(prober Prober) { w.scanner.prober = prober }

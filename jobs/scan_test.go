@@ -185,6 +185,8 @@ func TestASecondLookIsAnothers(t *testing.T) {
 		require.Eventually(t, func() bool {
 			return first.Count(t, "river_job WHERE state = 'available' AND metadata ->> 'snoozes' = '1'") > 0
 		}, 20*time.Second, 10*time.Millisecond)
+		// They are due, and polling is ten times as frequent as this is long.
+		require.Never(t, func() bool { return first.Count(t, "monitor_log") > 0 }, 1500*time.Millisecond, 50*time.Millisecond)
 		second.start(t, time.Second)
 		by(t, first, "second", looks)
 		require.Zero(t, first.Count(t, "river_job WHERE kind = 'scan' AND attempt > 1"), "to give a job back is no attempt")

@@ -87,7 +87,7 @@ func TestDNSLost(t *testing.T) {
 	}, discard)
 	p := newProcessOf(t, jobs.Config{
 		Pool: dbtest.New(t), Name: "test", Prober: prober, Sentinels: []string{server.URL}, // sees no outage of DNS without a name
-		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000, Retries: 100},
 	})
 	p.start(t, time.Second)
 	t.Cleanup(wait.Beside(t.Context(), p.worker.Sight().Run))

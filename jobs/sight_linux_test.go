@@ -139,7 +139,7 @@ func playWorker(t *testing.T) {
 	prober := probe.NewProber(probe.Settings{Policy: egress.Policy{Allow: []netip.Prefix{netip.MustParsePrefix(targets)}}}, discard)
 	worker, err := jobs.NewWorker(jobs.Config{
 		Pool: dbtest.Open(t, *database), Name: *name, Prober: prober, Sentinels: split(*sentinels), SoftStop: time.Second,
-		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000}, Now: time.Now,
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000, Retries: 100}, Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Quiet: discard, Registry: prometheus.NewRegistry(),
 	})
 	require.NoError(t, err)

@@ -49,7 +49,7 @@ func seeing(t *testing.T, pool *pgxpool.Pool, name string, n *network) *process 
 	t.Helper()
 	return newProcessOf(t, jobs.Config{
 		Pool: pool, Name: name, Prober: n, Sentinels: []string{sentinel},
-		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000},
+		Limits: jobs.Limits{Probes: 1000, ProbesPerHost: 1000, Results: 10_000, Retries: 100},
 	})
 }
 

@@ -43,7 +43,7 @@ func newTraced(t *testing.T, prober jobs.Prober) *traced {
 	spans := tracetest.NewInMemoryExporter()
 	return &traced{spans: spans, process: newProcessOf(t, jobs.Config{
 		Pool: dbtest.New(t), Name: "test", Prober: prober, Logger: discard,
-		Limits: jobs.Limits{Probes: 9, ProbesPerHost: 9, Results: 10_000},
+		Limits: jobs.Limits{Probes: 9, ProbesPerHost: 9, Results: 10_000, Retries: 100},
 		Traces: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)),
 	})}
 }

@@ -54,6 +54,7 @@ type Worker struct {
 	rounds   *roundWorker
 	scans    *scanWorker
 	tend     *tendWorker
+	late     *backlog
 }
 
 // NewWorker makes a worker that works while its Run does.
@@ -83,6 +84,8 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	w.rounds = &roundWorker{scanner: w.scanner, queue: inserts}
 	w.scans = &scanWorker{scanner: w.scanner, handOverWithin: handOverWithin}
+	w.late = &backlog{scanner: w.scanner, queue: inserts, mayTake: w.scanner.mayTake}
+	w.late.behind.Store(true)
 	w.tend = &tendWorker{
 		tend: Tend{Conn: config.Pool, Queue: inserts, Now: config.Now}, logger: config.Logger, metrics: metrics,
 	}
@@ -97,6 +100,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer wait.Beside(ctx, w.scanner.announce)()
 	defer wait.Beside(ctx, w.sight.Run)()
 	defer wait.Beside(ctx, w.scanner.limiter.run)()
+	defer wait.Beside(ctx, w.late.run)()
 	client, err := w.start(ctx)
 	if err != nil {
 		return err
@@ -118,7 +122,7 @@ func (w *Worker) start(ctx context.Context) (queue.Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register the workers: %w", err)
 	}
-	client, err := newClient(w.Pool, workers, w.mayTake, &river.Config{
+	client, err := newClient(w.Pool, workers, w.mayTake, w.late, &river.Config{
 		ID:              w.Name,
 		Logger:          w.Quiet,
 		Middleware:      queue.Middleware(w.Traces),

@@ -13,6 +13,13 @@ import (
 // workers share them.
 const RoundSize = 500
 
+// River hands out what has waited longest first, and so it would hand out rounds whose slots have long passed before those
+// of now. So rounds have a priority that leaves room for those of now to be put first.
+const (
+	RoundPriority      = 2
+	FreshRoundPriority = 1
+)
+
 // RoundArgs name the round of one interval and phase at one slot. They are unique for ever: a slot has at most one job.
 type RoundArgs struct {
 	Interval int       `json:"interval" river:"unique"` // seconds
@@ -33,6 +40,7 @@ func (RoundArgs) Kind() string { return "round" }
 func (RoundArgs) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue:       Rounds,
+		Priority:    RoundPriority,
 		MaxAttempts: 20,
 		UniqueOpts:  river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()},
 	}
