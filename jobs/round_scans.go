@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -106,7 +105,6 @@ func (w *roundWorker) scanAll(
 // scanOne waits for the monitor's turn until startCtx ends, scans it, and notes what came of it: its outcome once that is
 // recorded, or else why there is none.
 func (w *roundWorker) scanOne(ctx, startCtx context.Context, monitor monitors.Monitor, slot time.Time, t *tally) {
-	growStack()
 	defer func() {
 		if p := recover(); p != nil {
 			w.logger.ErrorContext(ctx, "panic in a scan", slog.Int64("monitor_id", monitor.ID),
@@ -126,13 +124,4 @@ func (w *roundWorker) scanOne(ctx, startCtx context.Context, monitor monitors.Mo
 		gap = uptime.Overloaded
 	}
 	t.note(monitor.ID, outcome, gap)
-}
-
-// growStack makes the stack of a new goroutine as large as a scan needs, while there is next to nothing on it: else it doubles
-// several times on the way down, and each time all that is on it is copied. That was a twentieth of a worker's CPU.
-//
-//go:noinline
-func growStack() {
-	var room [12 << 10]byte
-	runtime.KeepAlive(&room)
 }
