@@ -110,19 +110,17 @@ func TestViewOf(t *testing.T) {
 	t.Parallel()
 	from := time.Unix(1_000_000, 0)
 	after := from.Add
+	scan := func(slot, at time.Duration, ofRound bool) scanStart {
+		return scanStart{slot: after(slot), next: after(slot + 10*time.Second), at: after(at), ofRound: ofRound}
+	}
 	starts := map[key][]scanStart{
 		1: {
-			{slot: after(-7 * time.Second), at: after(-7 * time.Second), ofRound: true},
-			{slot: after(3 * time.Second), at: after(3*time.Second + 20*time.Millisecond), ofRound: true},
-			{slot: after(5 * time.Second), at: after(5 * time.Second)}, // somebody asked for it
+			scan(-7*time.Second, -7*time.Second, true),
+			scan(3*time.Second, 3*time.Second+20*time.Millisecond, true),
+			scan(5*time.Second, 5*time.Second, false), // somebody asked for it
 		},
-		2: { // is more than an interval late with each
-			{slot: after(0), at: after(11 * time.Second), ofRound: true},
-			{slot: after(10 * time.Second), at: after(22 * time.Second), ofRound: true},
-		},
-		3: {
-			{slot: after(9 * time.Second), at: after(9 * time.Second), ofRound: true},
-		},
+		2: {scan(0, 11*time.Second, true), scan(10*time.Second, 22*time.Second, true)}, // more than an interval late with each
+		3: {scan(9*time.Second, 9*time.Second, true)},
 	}
 	var l ledger
 	ask := func(monitor key, at time.Duration) {
@@ -136,6 +134,7 @@ func TestViewOf(t *testing.T) {
 	ask(2, 22*time.Second+time.Millisecond) // of the next slot
 	ask(3, 8*time.Second)                   // no scan accounts for it
 	ask(3, 10*time.Second)                  // after the window, but of a slot within
+	ask(3, 19*time.Second)                  // of the next slot, whose scan nobody has asked the log for
 	ask(7, 5*time.Second)                   // no monitor
 
 	require.Equal(t, targetView{

@@ -33,6 +33,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			return serveWorst(ctx, stdout)
 		case "floor":
 			return runFloor(ctx, args[1:], os.Stdin, stdout)
+		case "show":
+			return show(stdout, args[1:])
 		}
 	}
 
@@ -45,6 +47,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	defer b.close()
+	began, machine := time.Now().UTC().Truncate(time.Second), thisMachine()
 	result, err := modes[options.mode].run(ctx, b)
 	if ctx.Err() != nil {
 		return errors.New("stopped before the end")
@@ -53,57 +56,32 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	b.progress.end()
-	report := report{At: time.Now().UTC().Truncate(time.Second), Args: args, Machine: thisMachine(), Result: result}
+	settings, err := b.postgresSettings(ctx)
+	if err != nil {
+		return err
+	}
+	report := report{
+		At: began, Mode: options.mode, Args: args, Machine: machine, Postgres: settings, Result: result,
+	}
 	return report.publish(stdout, options.json)
 }
 
 // A mode is one of the things to measure.
 type mode struct {
-	about string
-	run   func(context.Context, *bench) (result, error)
+	about  string
+	run    func(context.Context, *bench) (result, error)
+	decode func(json.RawMessage) (result, error)
 }
 
 var modes = map[string]mode{
-	"run":        {"a fleet at its ordinary work, beside two loops that only fetch", runFleet},
-	"saturate":   {"the most scans a second, beside the most fetches", runSaturate},
-	"overload":   {"a fleet with more to do than it can: good scans, and scans that blame a target that is well", runOverload},
-	"registered": {"the same scans a second with few and with many monitors", runRegistered},
-	"cold":       {"a fleet that is new, and one whose workers were away", runCold},
-	"idle":       {"the memory of a worker with nothing to do", runIdle},
-	"memory":     {"the most memory that targets can make a worker take", runMemory},
-	"day":        {"WAL and bytes a row, on top of a day of log", runDay},
-}
-
-// A result is what a mode has measured.
-type result interface {
-	tables() []table
-}
-
-// report is what is written as JSON.
-type report struct {
-	At      time.Time `json:"at"`
-	Args    []string  `json:"args"`
-	Machine machine   `json:"machine"`
-	Result  result    `json:"result"`
-}
-
-// publish prints the tables, and writes everything to a file if it has a name.
-func (r report) publish(w io.Writer, file string) error {
-	fmt.Fprintf(w, "%s\n", r.Machine)
-	for _, table := range r.Result.tables() {
-		if err := table.write(w); err != nil {
-			return err
-		}
-	}
-	if file == "" {
-		return nil
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the report: %w", err)
-	}
-	if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
+	"run":        {"a fleet at its ordinary work, beside two loops that only fetch", runFleet, decode[runResult]},
+	"saturate":   {"the most scans a second, beside the most fetches", runSaturate, decode[saturateResult]},
+	"overload":   {"a fleet with more to do than it can", runOverload, decode[overloadResult]},
+	"registered": {"the same scans a second with few and with many monitors", runRegistered, decode[registeredResult]},
+	"cold":       {"a fleet that is new, and one whose workers were away", runCold, decode[coldResult]},
+	"idle":       {"the memory of a worker with nothing to do", runIdle, decode[idleResult]},
+	"memory":     {"the most memory that targets can make a worker take", runMemory, decode[memoryResult]},
+	"day":        {"WAL and bytes a row, on top of a day of log", runDay, decode[dayResult]},
+	"pair":       {"two workers of one fleet, with another program or environment", runPair, decode[pairResult]},
+	"blackbox":   {"beside Prometheus and blackbox_exporter: see bench/blackbox.sh", runBlackbox, decode[blackboxResult]},
 }

@@ -29,6 +29,10 @@ type options struct {
 	first, step float64 // saturate, overload: of what the bare loop reaches
 	saturation  float64 // overload: scans a second
 	fill        time.Duration
+
+	other                string   // pair: the other worker's program
+	otherEnv             []string // pair: what it has besides env
+	prometheus, exporter string   // blackbox: their programs
 }
 
 // parseOptions reads the mode, which comes first and may be left out, and its flags.
@@ -58,6 +62,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		"--interval: %s: accepted is 10s to 24h, in whole seconds", o.interval)
 	within(o.duration >= time.Second, "--duration: %s: accepted is 1s or more", o.duration)
 	within(o.workers >= 1 && o.workers <= 16, "--workers: %d: accepted is 1 to 16", o.workers)
+	within(o.mode != "blackbox" || o.prometheus != "" && o.exporter != "", "--prometheus, --exporter: are required")
 	within(o.saturation >= 0, "--saturation: accepted is 0 or more")
 	within(o.first > 0 && o.step > 0, "--first and --step: accepted is more than 0")
 	within(o.rate >= 1 && o.few >= 10*o.rate && o.many >= o.few && o.many <= 1_000_000,
@@ -94,5 +99,12 @@ func (o *options) flags(stderr io.Writer) *flag.FlagSet {
 	flags.Float64Var(&o.step, "step", 0.05, "by how much to go on (saturate, overload)")
 	flags.Float64Var(&o.saturation, "saturation", 0, "scans/s that saturate the fleet; 0: look for it (overload)")
 	flags.DurationVar(&o.fill, "fill", 24*time.Hour, "how much log there is before (day)")
+	flags.StringVar(&o.other, "other", "", "the other worker's `program`; as --riverwatch unless set (pair)")
+	flags.Func("other-env", "a `NAME=value` of the other worker's environment; repeatable (pair)", func(s string) error {
+		o.otherEnv = append(o.otherEnv, s)
+		return nil
+	})
+	flags.StringVar(&o.prometheus, "prometheus", "", "the `program` (blackbox)")
+	flags.StringVar(&o.exporter, "exporter", "", "the `program` of blackbox_exporter (blackbox)")
 	return flags
 }

@@ -118,6 +118,7 @@ type machine struct {
 	Cores  int    `json:"cores"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
+	Load   string `json:"load"` // averages of 1, 5 and 15 minutes, before anything ran
 }
 
 var modelLine = regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`)
@@ -129,9 +130,13 @@ func thisMachine() machine {
 		cpu = match[1]
 	}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return machine{CPU: cpu, Cores: runtime.NumCPU(), Kernel: strings.TrimSpace(string(kernel)), Go: runtime.Version()}
+	load, _ := os.ReadFile("/proc/loadavg")
+	return machine{
+		CPU: cpu, Cores: runtime.NumCPU(), Kernel: strings.TrimSpace(string(kernel)), Go: runtime.Version(),
+		Load: strings.Join(append(strings.Fields(string(load)), "", "", "")[:3], " "),
+	}
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%d cores of %s, Linux %s, %s", m.Cores, m.CPU, m.Kernel, m.Go)
+	return fmt.Sprintf("%d cores of %s, Linux %s, %s; load before: %s", m.Cores, m.CPU, m.Kernel, m.Go, m.Load)
 }

@@ -21,16 +21,18 @@ type targetView struct {
 
 // A scanStart is when a scan began, by the log.
 type scanStart struct {
-	slot, at time.Time
-	ofRound  bool
+	slot, next time.Time // the monitor's next slot
+	at         time.Time
+	ofRound    bool
 }
 
 // lateUnit is how much earlier than the log says a request may arrive: the log has whole milliseconds.
 const lateUnit = 2 * time.Millisecond
 
 // viewOf gives a request to the scan of its monitor that began last before it arrived: one that is more than an interval
-// late belongs to its slot all the same, and only one that no scan accounts for is one too many. The starts of each monitor
-// are in order. Of the scans, those of rounds with slots in the window count.
+// late belongs to its slot all the same. A second one for the same scan is one too many, unless the next slot has come: then
+// it is of that one, whose scan is not in the log yet. The starts of each monitor are in order. Of the scans, those of rounds
+// with slots in the window count.
 func viewOf(ledger ledger, starts map[key][]scanStart, from, until time.Time) (v targetView) {
 	var late []time.Duration
 	asked := map[*scanStart]bool{}
@@ -44,6 +46,9 @@ func viewOf(ledger ledger, starts map[key][]scanStart, from, until time.Time) (v
 		}
 		scan := &began[after-1]
 		if !scan.ofRound || scan.slot.Before(from) || !scan.slot.Before(until) {
+			continue
+		}
+		if asked[scan] && !at.Before(scan.next) {
 			continue
 		}
 		v.Requests++
@@ -74,13 +79,14 @@ func (f *fleet) starts(ctx context.Context, from, until time.Time) (map[key][]sc
 	starts := make(map[key][]scanStart, f.monitors)
 	var text string
 	var scan scanStart
-	var lateMS int
-	_, err = pgx.ForEachRow(rows, []any{&text, &scan.slot, &lateMS, &scan.ofRound}, func() error {
+	var lateMS, interval int
+	_, err = pgx.ForEachRow(rows, []any{&text, &interval, &scan.slot, &lateMS, &scan.ofRound}, func() error {
 		parsed, err := url.Parse(text)
 		if err != nil {
 			return err //nolint:wrapcheck // it has been parsed before
 		}
 		if monitor, ok := parseKey(parsed.Path); ok {
+			scan.next = scan.slot.Add(time.Duration(interval) * time.Second)
 			scan.at = scan.slot.Add(time.Duration(lateMS) * time.Millisecond)
 			starts[monitor] = append(starts[monitor], scan)
 		}

@@ -1,5 +1,5 @@
 -- When the scans with slots from $1 until before $2 began, and of which monitors: in the order of their beginnings.
-SELECT m.url, l.slot, l.late_ms, l.reason = 'round' AS of_round
+SELECT m.url, m.interval_seconds, l.slot, l.late_ms, l.reason = 'round' AS of_round
 FROM monitor_log AS l
 JOIN monitors AS m ON m.id = l.monitor_id
 WHERE l.slot >= $1 AND l.slot < $2
