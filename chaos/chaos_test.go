@@ -70,7 +70,7 @@ func eachFault(t *testing.T, faults []fault, run func(t *testing.T, f fault, see
 
 // faults lists those of whole worlds; insideFaults has the others.
 func faults() []fault {
-	return slices.Concat(processFaults(), databaseFaults(), serverFaults(), networkFaults(), resourceFaults(), changeFaults(), manyFaults())
+	return slices.Concat(processFaults(), databaseFaults(), serverFaults(), networkFaults(), resourceFaults(), changeFaults(), manyFaults(), overloadFaults())
 }
 
 func wanted(f fault) bool {

@@ -59,7 +59,7 @@ type hostPlaces struct {
 
 func newLimiter(limits Limits, metrics *metrics) *limiter {
 	l := &limiter{
-		places:  newPlaces(limits.Probes, newDelay(), metrics.givenUp.Inc),
+		places:  newPlaces(limits.Probes, newDelay(), metrics.givenUp.Inc, func(brisk int) { metrics.mayBegin.Set(float64(brisk)) }),
 		perHost: int64(limits.ProbesPerHost),
 		metrics: metrics,
 		hosts:   map[string]*hostPlaces{},

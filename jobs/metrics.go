@@ -16,6 +16,7 @@ type metrics struct {
 	waitsHost    prometheus.Counter
 	waitsProcess prometheus.Counter
 	givenUp      prometheus.Counter
+	mayBegin     prometheus.Gauge
 	workers      prometheus.Gauge
 }
 
@@ -42,6 +43,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		givenUp: in.NewCounter(prometheus.CounterOpts{
 			Name: "riverwatch_probes_given_up_total",
 			Help: "Probes of targets that took long, which were ended because others waited for their places.",
+		}),
+		mayBegin: in.NewGauge(prometheus.GaugeOpts{
+			Name: "riverwatch_concurrency_limit",
+			Help: "Probes that may need a processor at once: RIVERWATCH_PROBES, and fewer while this process is short of processors.",
 		}),
 		workers: in.NewGauge(prometheus.GaugeOpts{
 			Name: "riverwatch_workers", Help: "Workers that share the limit of probes in flight to a host, with this one.",

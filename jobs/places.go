@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// A probe that takes longer than this costs no processor any more: it waits for its target. While places are wanted, one
-	// whose target has not been known to take its time is given up then.
+	// A probe that takes longer than this, in a process that is not kept from running, waits for its target and needs no
+	// processor. While places are wanted, one whose target has not been known to take its time is given up then.
 	briefly = time.Second
 	// How often places adapt to what the process can carry, and probes are given up.
 	placesTick = 100 * time.Millisecond
@@ -26,8 +26,11 @@ const (
 	// way than it can carry: what it measures is its own slowness, and then probes miss their deadlines through no fault of
 	// their targets. It is several times what a control group's throttling and the groups of a round's scans cause.
 	bearableDelay = 100 * time.Millisecond
-	// With so many for each processor none of them is idle for want of a probe.
-	leastBrisk = 32
+	// With so many for each processor none of them is idle for want of a probe, but by the round trips to its target. Then
+	// goroutines do not wait, and there are soon more.
+	leastBrisk = 16
+	// By what part of them the probes that may need a processor become more and fewer, each tick.
+	briskUp, briskDown = 20, 5
 	// Of how many monitors a process remembers that they hung, or took long: some 10 MB.
 	mostPaces = 200_000
 )
@@ -40,7 +43,8 @@ var errGivenUp = errors.New("the probe was given up: its target took long, and o
 //   - most: all of them, by the memory and the files that they take;
 //   - half of that: those of monitors that hung when this process probed them last, so that targets that hang, however many,
 //     leave room for those that answer;
-//   - brisk: those that began within the last second, which need processors. It adapts to what the process can carry.
+//   - brisk: those that began within the last second, which need processors. It adapts to what the process can carry, and while
+//     that is too little, time does not count: what a probe waits for is then not known.
 //
 // A target that has just begun to hang is not known yet. While all places are taken and wanted, the oldest probes of such
 // are given up, after a second, or twice the time that their target is known to need. From then on they are known.
@@ -49,6 +53,7 @@ type places struct {
 	least    int                  // brisk is never less
 	delay    func() time.Duration // for how long one goroutine in ten waited for a processor, since it was asked last
 	onGiveUp func()
+	onAdapt  func(brisk int)
 
 	mu       sync.Mutex
 	brisk    int
@@ -82,9 +87,10 @@ type place struct {
 	of      *list.Element
 }
 
-func newPlaces(most int, delay func() time.Duration, onGiveUp func()) *places {
+func newPlaces(most int, delay func() time.Duration, onGiveUp func(), onAdapt func(brisk int)) *places {
 	return &places{
-		most: most, least: min(most, leastBrisk*runtime.GOMAXPROCS(0)), delay: delay, onGiveUp: onGiveUp, brisk: most,
+		most: most, least: min(most, leastBrisk*runtime.GOMAXPROCS(0)), delay: delay, onGiveUp: onGiveUp, onAdapt: onAdapt,
+		brisk: most,
 		paces: map[int64]time.Duration{},
 	}
 }
@@ -210,12 +216,23 @@ func (p *places) tick() {
 	delay, now := p.delay(), time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if delay > bearableDelay {
-		p.brisk = max(p.least, min(p.brisk, p.busiest)*4/5)
+	if starved := delay > bearableDelay; starved {
+		used := min(p.brisk, p.busiest)
+		p.brisk = max(p.least, used-used/briskDown)
 	} else {
-		p.brisk = min(p.most, p.brisk+max(1, p.most/40))
+		p.brisk = min(p.most, p.brisk+max(1, p.brisk/briskUp))
+		p.age(now)
 	}
-	p.busiest = 0
+	p.onAdapt(p.brisk)
+	p.busiest = p.young
+	p.fill()
+	if p.underway.Len() == p.most {
+		p.giveUp(now, p.quick.Len())
+	}
+}
+
+// age notes which probes wait for their targets.
+func (p *places) age(now time.Time) {
 	for e := p.underway.Back(); e != nil; e = e.Prev() {
 		mine := placeOf(e)
 		if now.Sub(mine.since) < briefly {
@@ -226,10 +243,6 @@ func (p *places) tick() {
 		}
 		mine.young = false
 		p.young--
-	}
-	p.fill()
-	if p.underway.Len() == p.most {
-		p.giveUp(now, p.quick.Len())
 	}
 }
 

@@ -36,7 +36,7 @@ func inRoom(t *testing.T, most int, test func(r *room)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		r := &room{t: t, ctx: ctx, has: map[int64]*place{}}
-		r.places = newPlaces(most, func() time.Duration { return time.Duration(r.delayed.Load()) }, func() {})
+		r.places = newPlaces(most, func() time.Duration { return time.Duration(r.delayed.Load()) }, func() {}, func(int) {})
 		go r.run(ctx)
 		test(r)
 		stop()
@@ -55,6 +55,13 @@ func (r *room) want(ctx context.Context, slot time.Time, monitorIDs ...int64) {
 		}()
 		synctest.Wait() // in this order
 	}
+}
+
+// may is how many probes may be in their first second.
+func (r *room) may() int {
+	r.places.mu.Lock()
+	defer r.places.mu.Unlock()
+	return r.brisk
 }
 
 func (r *room) note(what func()) {
@@ -291,30 +298,26 @@ func TestPlacesAdapt(t *testing.T) {
 	t.Parallel()
 	least := int64(leastBrisk * runtime.GOMAXPROCS(0))
 	inRoom(t, 10*int(least), func(r *room) {
-		full := 10 * least
 		r.want(r.ctx, time.Now(), numbered(1, 2*least)...)
 		require.Len(t, r.underWay(), 2*int(least))
 		r.delayed.Store(int64(bearableDelay + time.Millisecond))
 		r.sleep(placesTick + time.Millisecond)
-		synctest.Wait()
-		require.EqualValues(t, 2*least*4/5, r.brisk, "less than were under way")
+		require.EqualValues(t, 2*least-2*least/briskDown, r.may(), "less than were under way")
 		r.want(r.ctx, time.Now(), -1)
 		require.NotContains(t, r.underWay(), int64(-1))
-		r.sleep(10 * placesTick)
-		require.EqualValues(t, least, r.brisk, "so few cannot be too many")
-
-		// Those that have begun a second ago need no processor: they wait for their targets.
-		r.want(r.ctx, time.Now(), numbered(10_000, 10_000+least)...)
-		synctest.Wait()
-		require.Contains(t, r.underWay(), int64(-1))
-		require.Len(t, r.order(), 3*int(least))
+		r.sleep(20 * placesTick)
+		require.EqualValues(t, least, r.may(), "so few cannot be too many")
+		require.NotContains(t, r.underWay(), int64(-1), "what the others wait for is not known")
+		r.end(1, uptime.OK)
+		require.NotContains(t, r.underWay(), int64(-1), "there are still too many")
 
 		r.delayed.Store(int64(bearableDelay))
-		r.sleep(40*placesTick + time.Millisecond)
-		synctest.Wait()
-		require.EqualValues(t, full, r.brisk, "all again, after some seconds")
-		require.Len(t, r.order(), 3*int(least)+2)
-		for _, id := range r.order() {
+		r.sleep(placesTick)
+		require.EqualValues(t, least+least/briskUp, r.may())
+		require.Contains(t, r.underWay(), int64(-1), "the others wait for their targets, and need no processor")
+		r.sleep(100 * placesTick)
+		require.EqualValues(t, r.most, r.may(), "all again, after some seconds")
+		for _, id := range r.underWay() {
 			r.end(id, uptime.OK)
 		}
 		require.Zero(t, r.young)
@@ -324,7 +327,7 @@ func TestPlacesAdapt(t *testing.T) {
 
 func TestWhatIsKnownOfMonitorsIsBounded(t *testing.T) {
 	t.Parallel()
-	p := newPlaces(1, func() time.Duration { return 0 }, func() {})
+	p := newPlaces(1, func() time.Duration { return 0 }, func() {}, func(int) {})
 	for id := range int64(mostPaces + 1) {
 		mine, err := p.take(t.Context(), candidate{monitorID: id}, func() {})
 		require.NoError(t, err)
