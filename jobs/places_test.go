@@ -316,7 +316,7 @@ func TestPlacesAdapt(t *testing.T) {
 		require.EqualValues(t, least+least/briskUp, r.may())
 		require.Contains(t, r.underWay(), int64(-1), "the others wait for their targets, and need no processor")
 		r.sleep(100 * placesTick)
-		require.EqualValues(t, r.most, r.may(), "all again, after some seconds")
+		require.Equal(t, r.most, r.may(), "all again, after some seconds")
 		for _, id := range r.underWay() {
 			r.end(id, uptime.OK)
 		}
