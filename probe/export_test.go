@@ -79,8 +79,9 @@ func (c *cache[V]) Get(text string, create func(string) (V, int, error)) (V, err
 // Weight is what is kept, and how much that is together.
 func (c *cache[V]) Weight() (entries, weight int) { return len(c.entries), c.weight }
 
-// BePatient makes a prober judge deadlines as if this machine had nothing else to do.
-func (p *Prober) BePatient() { p.pulse.slack = time.Hour }
+// BePatient makes a prober judge deadlines as if this machine had nothing else to do. With the race detector and coverage a
+// match takes ten times as long.
+func (p *Prober) BePatient() { p.pulse.slack, p.matcher.mostCPU = time.Hour, time.Minute }
 
 // Halt keeps probes from beginning, until they are let go on.
 func (p *Prober) Halt() (goOn func()) {

@@ -29,6 +29,7 @@ const (
 // A matcher matches bodies against regexps, as many at a time as there are processors.
 type matcher struct {
 	free     *semaphore.Weighted
+	mostCPU  time.Duration
 	compiled *cache[*regexp.Regexp]
 }
 
@@ -40,6 +41,7 @@ const (
 func newMatcher() *matcher {
 	return &matcher{
 		free:     semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		mostCPU:  mostCPU,
 		compiled: newCache[*regexp.Regexp](compiledBytes),
 	}
 }
@@ -51,7 +53,7 @@ func (m *matcher) match(ctx context.Context, pattern string, text ...[]byte) (bo
 	if err != nil {
 		return false, err
 	}
-	reader := &turnReader{later: text, ctx: ctx, free: m.free}
+	reader := &turnReader{later: text, ctx: ctx, free: m.free, mostCPU: m.mostCPU}
 	if reader.err = reader.begin(); reader.err != nil {
 		return false, reader.err
 	}
@@ -85,6 +87,7 @@ type turnReader struct {
 	free  *semaphore.Weighted
 	err   error // why there are no more runes, if not for the end of the text
 
+	mostCPU  time.Duration
 	runes    int
 	turn     bool // it has a place, and a thread
 	began    time.Time
@@ -127,7 +130,7 @@ func (r *turnReader) look() error {
 		return nil
 	}
 	r.end()
-	if r.cpu >= mostCPU {
+	if r.cpu >= r.mostCPU {
 		return errMatchSpent
 	}
 	return r.begin()
