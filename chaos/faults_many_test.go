@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,9 +43,16 @@ const (
 // failMany lets the targets of many monitors fail, all at once and without delay, and then be well again.
 func failMany(t *testing.T, w *world) {
 	t.Helper()
-	sick := newTarget(t, w.host)
+	var sick atomic.Bool
+	w.target.answers(func(rw http.ResponseWriter, r *http.Request) bool {
+		if sick.Load() && strings.HasPrefix(r.URL.Path, "/fails/") {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return false
+		}
+		return answerAtOnce(rw, r)
+	})
 	w.insertSpread(t, failingMonitors, 30, func(n int, m *db.Monitor) {
-		m.URL = fmt.Sprintf("%s/fails/%d", sick.URL, n)
+		m.URL = fmt.Sprintf("%s/fails/%d", w.target.URL, n)
 		m.FailureThreshold, m.SuccessThreshold, m.RetryIntervalSeconds = 3, 2, 10
 	})
 	standing := func(status string) int {
@@ -62,10 +71,7 @@ func failMany(t *testing.T, w *world) {
 	before := lateness(from)
 
 	from = time.Now()
-	sick.answers(func(rw http.ResponseWriter, _ *http.Request) bool {
-		rw.WriteHeader(http.StatusServiceUnavailable)
-		return false
-	})
+	sick.Store(true)
 	time.Sleep(time.Minute)
 	during, asked, seconds := lateness(from), looks(from), time.Since(from).Seconds()
 	t.Logf("lateness p99 of those that are well: %d ms before, %d ms meanwhile; %d second looks in %.0f s", before, during, asked, seconds)
@@ -76,7 +82,7 @@ func failMany(t *testing.T, w *world) {
 	require.Eventually(t, func() bool { return standing("down") == failingMonitors }, 2*time.Minute, time.Second)
 
 	from = time.Now()
-	sick.answers(answerAtOnce)
+	sick.Store(false)
 	require.Eventually(t, func() bool { return standing("up") == failingMonitors }, 2*time.Minute, time.Second)
 	t.Logf("all are up again after %s", time.Since(from).Round(time.Second))
 	require.LessOrEqual(t, float64(looks(from)), float64(len(w.workers)*secondLooks)*(time.Since(from).Seconds()+1))

@@ -78,10 +78,10 @@ func (h *hop) open(ctx context.Context, address string) (net.Conn, error) {
 
 const (
 	// What a handshake may have for itself: the chains of public authorities have 3 to 6 KiB.
-	freeHandshakeBytes = 32 << 10
+	freeHandshakeBytes = 16 << 10
 	// How many handshakes of a process may have more at a time: parsed, a certificate of 10,000 names takes megabytes, and
 	// crypto/tls holds it until the connection is closed.
-	mostLargeChains = 16
+	mostLargeChains = 8
 )
 
 // A handshakeConn bounds what certificates take: beyond its free bytes a handshake waits for a place, which it has until the

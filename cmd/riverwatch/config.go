@@ -237,7 +237,7 @@ func (c config) probeSettings(policy egress.Policy) probe.Settings {
 // so, a process never comes near. GOMEMLIMIT goes before it.
 func (c config) memoryLimit() int64 {
 	const other, eachProbe = 96 << 20, 64 << 10
-	return int64(heapBallast + other + c.BodyMemory + c.Probes*eachProbe)
+	return int64(other + c.BodyMemory + c.Probes*eachProbe)
 }
 
 // sentinels are the URLs whose answers show that this process sees the network.

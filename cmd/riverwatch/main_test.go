@@ -132,7 +132,7 @@ func TestSettings(t *testing.T) {
 		settings := c.probeSettings(policy)
 		require.Equal(t, int64(8<<20), settings.MaxBodyBytes)
 		require.Equal(t, 8<<20, settings.BodyMemory)
-		require.Equal(t, int64(heapBallast+96<<20+8<<20+c.Probes*64<<10), c.memoryLimit())
+		require.Equal(t, int64(96<<20+8<<20+c.Probes*64<<10), c.memoryLimit())
 		require.Equal(t, "9.9.9.9:53", settings.Resolver.String())
 		require.Equal(t, "https://example.com/bot", settings.Contact)
 	})
