@@ -112,41 +112,31 @@ func (q *Queries) DatabaseNow(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
-const lookAtRounds = `-- name: LookAtRounds :one
-SELECT
-    ARRAY(
-        SELECT q.name FROM river_queue AS q
-        WHERE q.paused_at IS NOT NULL AND q.name = ANY($1::text[])
-        ORDER BY q.name
-    )::text[] AS paused,
-    EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.state = 'available' AND j.queue = $2::text
-            AND j.scheduled_at < clock_timestamp() - make_interval(secs => $3::integer)
-    ) AS waiting,
-    clock_timestamp()::timestamptz AS now
+const listPausedQueues = `-- name: ListPausedQueues :many
+SELECT name FROM river_queue
+WHERE paused_at IS NOT NULL AND name = ANY($1::text[])
+ORDER BY name
 `
 
-type LookAtRoundsParams struct {
-	Queues        []string
-	Rounds        string
-	WithinSeconds int
-}
-
-type LookAtRoundsRow struct {
-	Paused  []string
-	Waiting bool
-	Now     time.Time
-}
-
-// LookAtRounds tells which of queues are paused, and whether a round has been waiting for longer than within_seconds that
-// nobody takes.
-func (q *Queries) LookAtRounds(ctx context.Context, arg LookAtRoundsParams) (LookAtRoundsRow, error) {
-	row := q.db.QueryRow(ctx, lookAtRounds, arg.Queues, arg.Rounds, arg.WithinSeconds)
-	var i LookAtRoundsRow
-	err := row.Scan(&i.Paused, &i.Waiting, &i.Now)
-	return i, err
+// ListPausedQueues gives those of queues that are paused.
+func (q *Queries) ListPausedQueues(ctx context.Context, queues []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, listPausedQueues, queues)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const oldestUnscannedSeconds = `-- name: OldestUnscannedSeconds :one

@@ -35,9 +35,8 @@ const (
 type backlog struct {
 	*scanner
 
-	queue   queue.Queue
-	mayTake func() bool
-	behind  atomic.Bool // rounds that River handed out had waited; or it has not handed out any yet
+	queue  queue.Queue
+	behind atomic.Bool // rounds that River handed out had waited; or it has not handed out any yet
 }
 
 // freshFirst sees to it that River hands out rounds of now before those that have waited, if any have, and gives how many rounds
@@ -113,7 +112,7 @@ func (b *backlog) declarePage(ctx context.Context) (taken int, err error) {
 			ids[reason] = append(ids[reason], job.ID)
 		}
 		for reason := range ids {
-			if missed[reason], err = record.DeclareAll(ctx, queries, b.now(), reason, gaps[reason]); err != nil {
+			if missed[reason], err = record.DeclareAll(ctx, queries, b.now(), gaps[reason]...); err != nil {
 				return err
 			}
 			if err := queries.CompleteRounds(ctx, db.CompleteRoundsParams{Ids: ids[reason], Reason: string(reason)}); err != nil {

@@ -67,13 +67,13 @@ func (w *Worker) SetProber(prober Prober) { w.scanner.prober = prober }
 func (w *Worker) SetStartWithin(d time.Duration) { w.scanner.startWithin = d }
 
 // SetMaxWaiting sets how many scans may wait before the worker takes no other rounds.
-func (w *Worker) SetMaxWaiting(n int) { w.scanner.limiter.maxWaiting = int64(n) }
+func (w *Worker) SetMaxWaiting(n int) { w.scanner.limiter.maxWaiting = n }
 
 // WasFull says that too many scans waited at an instant.
 func (w *Worker) WasFull(at time.Time) { w.scanner.limiter.fullAt.Store(at.UnixNano()) }
 
 // WaitForPlace is how many scans wait for a place in the process.
-func (w *Worker) WaitForPlace() int { return int(w.scanner.limiter.waiting.Load()) }
+func (w *Worker) WaitForPlace() int { return w.scanner.limiter.waiting() }
 
 // RetryAfter is when a job is tried again whose attempt failed now.
 func RetryAfter(attempt int) time.Time {

@@ -42,8 +42,7 @@ type limiter struct {
 	workers atomic.Int64 // that share the places at a host
 	metrics *metrics
 
-	maxWaiting int64
-	waiting    atomic.Int64 // for a place in the process
+	maxWaiting int
 	fullAt     atomic.Int64 // when there were too many last, in Unix nanoseconds
 
 	hostsMu      sync.Mutex
@@ -80,9 +79,7 @@ func (l *limiter) acquire(ctx context.Context, host string, c candidate) (releas
 	if err != nil {
 		return nil, err
 	}
-	l.waiting.Add(1)
 	mine, err := l.take(ctx, c, l.metrics.waitsProcess.Inc)
-	l.waiting.Add(-1)
 	if err != nil {
 		at.places.Release(share)
 		l.leaveHost(host)
@@ -97,7 +94,7 @@ func (l *limiter) acquire(ctx context.Context, host string, c candidate) (releas
 
 // full reports whether too many scans wait, and notes when.
 func (l *limiter) full(now time.Time) bool {
-	full := l.waiting.Load() > l.maxWaiting
+	full := l.waiting() > l.maxWaiting
 	if full {
 		l.fullAt.Store(now.UnixNano())
 	}

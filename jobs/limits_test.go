@@ -87,7 +87,7 @@ func TestWhoGivesUpGivesBackWhatHeHad(t *testing.T) {
 		result <- err
 	}
 	go acquire(impatient, gaveUp)
-	require.Eventually(t, func() bool { return l.waiting.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return l.waiting() == 1 }, 10*time.Second, time.Millisecond)
 	go acquire(t.Context(), got)
 	require.Eventually(t, func() bool {
 		l.hostsMu.Lock()

@@ -126,6 +126,13 @@ func (p *places) take(ctx context.Context, c candidate, waited func()) (*place, 
 	return mine, nil
 }
 
+// waiting is how many wait for a place.
+func (p *places) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.quick.Len() + p.slow.Len()
+}
+
 // leave takes a waiter out of its line, and gives its place if it has just come.
 func (p *places) leave(w *waiter) *place {
 	p.mu.Lock()

@@ -141,7 +141,7 @@ func (t *Tend) declareSlots(
 			known[schedule] = true
 			gaps = append(gaps, record.Gap{Schedule: schedule, From: slot.Slot, To: slot.Slot, Reason: uptime.Unaccounted})
 		}
-		some, err := record.DeclareAll(ctx, queries, t.Now(), uptime.Unaccounted, gaps)
+		some, err := record.DeclareAll(ctx, queries, t.Now(), gaps...)
 		if err != nil {
 			return declared, err
 		}

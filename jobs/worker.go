@@ -84,7 +84,7 @@ func NewWorker(config Config) (*Worker, error) {
 	}
 	w.rounds = &roundWorker{scanner: w.scanner, queue: inserts}
 	w.scans = &scanWorker{scanner: w.scanner, handOverWithin: handOverWithin}
-	w.late = &backlog{scanner: w.scanner, queue: inserts, mayTake: w.scanner.mayTake}
+	w.late = &backlog{scanner: w.scanner, queue: inserts}
 	w.late.behind.Store(true)
 	w.tend = &tendWorker{
 		tend: Tend{Conn: config.Pool, Queue: inserts, Now: config.Now}, logger: config.Logger, metrics: metrics,

@@ -108,9 +108,11 @@ func (e *edit) promised() bool {
 // create makes monitors what was given: those that are not there, those that were deleted and, if update says so, the others.
 func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Creation, error) {
 	wanted := map[string]Monitor{} // of one that is given twice the first is taken, or, to update it, the last
-	for _, m := range given {
-		if _, twice := wanted[m.knownAs()]; !twice || update {
-			wanted[m.knownAs()] = m
+	knownAs := make([]string, len(given))
+	for i, m := range given {
+		knownAs[i] = m.knownAs()
+		if _, twice := wanted[knownAs[i]]; !twice || update {
+			wanted[knownAs[i]] = m
 		}
 	}
 	there, err := c.lockKnownAs(ctx, slices.Sorted(maps.Keys(wanted)))
@@ -154,15 +156,15 @@ func (c *change) create(ctx context.Context, given []Monitor, update bool) ([]Cr
 		creations[e.to.knownAs()] = creation
 	}
 	results := make([]Creation, len(given))
-	for i, m := range given {
-		creation := creations[m.knownAs()]
+	for i, known := range knownAs {
+		creation := creations[known]
 		results[i] = creation
 		if creation.Result == Created { // and when it is given again, it is there
 			creation.Result = Exists
 			if update {
 				creation.Result = Updated
 			}
-			creations[m.knownAs()] = creation
+			creations[known] = creation
 		}
 	}
 	return results, nil

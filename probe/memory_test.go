@@ -345,7 +345,7 @@ func TestBodyThatGaveWay(t *testing.T) {
 			}()
 			require.Eventually(t, func() bool { return prober.MemoryUsed() > 0 }, time.Minute, time.Millisecond)
 			other := get(serve(t, answer(strings.Repeat("b", 1<<20))))
-			other.Regexp = "b"
+			other.Regexp = "b$"
 			result := prober.Probe(t.Context(), other)
 			require.Equal(t, uptime.OK, result.Outcome, result.Error)
 			goOn()
@@ -364,7 +364,7 @@ func TestBodyThatIsWholeIsKept(t *testing.T) {
 	prober := patient(probe.Settings{Policy: loopback, BodyMemory: 1 << 20})
 	letGo := prober.OccupyMatchers()
 	page := get(serve(t, answer(strings.Repeat("a", 1<<20))))
-	page.Regexp = "a"
+	page.Regexp = "a$"
 	results := make(chan probe.Result, 2)
 	go func() { results <- prober.Probe(t.Context(), page) }()
 	require.Eventually(t, func() bool { return prober.MemoryUsed() > 0 }, time.Minute, time.Millisecond)
@@ -391,7 +391,7 @@ func TestBodyThatIsShorterThanItMightBe(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "the end") // not at the end of a piece: the next one may be begun there
 	}))
-	page.Regexp = "a"
+	page.Regexp = "athe end$"
 	results := make(chan probe.Result, 1)
 	go func() { results <- prober.Probe(t.Context(), page) }()
 	require.Eventually(t, func() bool { return prober.MemoryUsed() == 10*probe.PieceBytes-probe.FreeBytes },

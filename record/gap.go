@@ -35,13 +35,11 @@ func (g Gap) Declare(ctx context.Context, queries *db.Queries, at time.Time) (*d
 	return &declared, nil
 }
 
-// DeclareAll declares gaps of one reason, each of another schedule, as [Gap.Declare] does, and gives how many there were to
-// declare.
-func DeclareAll(
-	ctx context.Context, queries *db.Queries, at time.Time, reason uptime.GapReason, gaps []Gap,
-) (declared int, err error) {
+// DeclareAll declares gaps, at least one, all of the reason of the first and each of another schedule, as [Gap.Declare] does,
+// and gives how many there were to declare.
+func DeclareAll(ctx context.Context, queries *db.Queries, at time.Time, gaps ...Gap) (declared int, err error) {
 	var all db.DeclareGapsParams
-	all.Reason, all.At = string(reason), at
+	all.Reason, all.At = string(gaps[0].Reason), at
 	for _, gap := range gaps {
 		all.IntervalsSeconds = append(all.IntervalsSeconds, gap.Schedule.Interval)
 		all.PhasesMS = append(all.PhasesMS, gap.Schedule.PhaseMS)
@@ -49,7 +47,7 @@ func DeclareAll(
 	}
 	declared, err = queries.DeclareGaps(ctx, all)
 	if err != nil {
-		return 0, fmt.Errorf("declare %d gaps %s: %w", len(gaps), reason, err)
+		return 0, fmt.Errorf("declare %d gaps %s: %w", len(gaps), all.Reason, err)
 	}
 	return declared, nil
 }

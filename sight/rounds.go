@@ -53,18 +53,19 @@ func (r *Rounds) Run(ctx context.Context) {
 func (r *Rounds) Look(ctx context.Context) error {
 	askCtx, cancel := context.WithTimeout(ctx, roundsTimeout)
 	defer cancel()
-	found, err := db.New(r.conn).LookAtRounds(askCtx, db.LookAtRoundsParams{
-		Queues: []string{queue.Rounds, queue.Scans, queue.Upkeep}, Rounds: queue.Rounds, WithinSeconds: int(roundsWithin.Seconds()),
-	})
-	if err != nil {
+	queries := db.New(r.conn)
+	paused, pausedErr := queries.ListPausedQueues(askCtx, []string{queue.Rounds, queue.Scans, queue.Upkeep})
+	oldest, oldestErr := queries.OldestUnscannedSeconds(askCtx, queue.Rounds)
+	now, nowErr := queries.DatabaseNow(askCtx)
+	if err := errors.Join(pausedErr, oldestErr, nowErr); err != nil {
 		return fmt.Errorf("look at the queues: %w", err)
 	}
-	isPaused := len(found.Paused) > 0
+	isPaused, isWaiting := len(paused) > 0, oldest > roundsWithin.Seconds()
 	if isPaused && !r.paused.raised {
-		r.logger.ErrorContext(ctx, "a queue is paused", slog.String("queues", strings.Join(found.Paused, ", ")))
+		r.logger.ErrorContext(ctx, "a queue is paused", slog.String("queues", strings.Join(paused, ", ")))
 	}
-	if found.Waiting && !r.waiting.raised {
+	if isWaiting && !r.waiting.raised {
 		r.logger.ErrorContext(ctx, "no worker takes rounds")
 	}
-	return errors.Join(r.paused.tell(ctx, isPaused, found.Now), r.waiting.tell(ctx, found.Waiting, found.Now))
+	return errors.Join(r.paused.tell(ctx, isPaused, now), r.waiting.tell(ctx, isWaiting, now))
 }

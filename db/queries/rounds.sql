@@ -26,22 +26,11 @@ CROSS JOIN LATERAL (
 -- name: DatabaseNow :one
 SELECT clock_timestamp()::timestamptz AS now;
 
--- LookAtRounds tells which of queues are paused, and whether a round has been waiting for longer than within_seconds that
--- nobody takes.
--- name: LookAtRounds :one
-SELECT
-    ARRAY(
-        SELECT q.name FROM river_queue AS q
-        WHERE q.paused_at IS NOT NULL AND q.name = ANY(@queues::text[])
-        ORDER BY q.name
-    )::text[] AS paused,
-    EXISTS (
-        SELECT 1 FROM river_job AS j
-        WHERE
-            j.state = 'available' AND j.queue = @rounds::text
-            AND j.scheduled_at < clock_timestamp() - make_interval(secs => @within_seconds::integer)
-    ) AS waiting,
-    clock_timestamp()::timestamptz AS now;
+-- ListPausedQueues gives those of queues that are paused.
+-- name: ListPausedQueues :many
+SELECT name FROM river_queue
+WHERE paused_at IS NOT NULL AND name = ANY(@queues::text[])
+ORDER BY name;
 
 -- CountAskedScans counts the scans of a monitor that people asked for: those that have not ended, and those of a minute. River
 -- notes a moment later than the log that a scan has ended.
