@@ -37,6 +37,9 @@ func changeFaults() []fault {
 		{"F55", "monitors are edited, paused, deleted and revived during scans that fail", true, setup{
 			workerEnv: []string{"RIVERWATCH_PROBES_PER_HOST=2000"}, // each edit of what is expected asks for a scan
 		}, editAll},
+		{"F65", "the log has two thousand chunks", false, setup{
+			ownCluster: true, monitors: 200, noClient: true, gaps: lostWithTheDatabase, late: lateAgain, healed: databaseIsBack,
+		}, fillWithChunks},
 		{"F64", "two bulks change the same monitors again and again", true, setup{}, changeInBulk},
 	}
 }

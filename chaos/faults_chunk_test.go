@@ -107,3 +107,29 @@ func dropChunks(t *testing.T, w *world) {
 	require.NotZero(t, dropped)
 	w.exec(t, "INSERT INTO monitor_log SELECT * FROM dropped ON CONFLICT DO NOTHING")
 }
+
+// fillWithChunks gives the log two thousand chunks, as a year and a half of it has, empties them, and then lets workers and the
+// database die: nobody runs out of locks, neither who works nor who takes over.
+func fillWithChunks(t *testing.T, w *world) {
+	t.Helper()
+	const chunks, atOnce = 2000, 50 // each takes locks of its own in the transaction that makes it
+	oldest := time.Now().Add(-chunks * 6 * time.Hour)
+	for n := 0; n < chunks-8; n += atOnce { // the last two days are the world's
+		w.exec(t, `INSERT INTO monitor_log (slot, monitor_id, late_ms, total_us, monitor_version, outcome, reason, worker)
+			SELECT slot, 1, 0, 0, 1, 'ok', 'round', '' FROM generate_series($1::timestamptz, $2, INTERVAL '6 hours') AS slot`,
+			oldest.Add(time.Duration(n)*6*time.Hour), oldest.Add(time.Duration(min(n+atOnce, chunks-8)-1)*6*time.Hour))
+	}
+	for _, chunk := range w.ask(t, "SELECT show_chunks('monitor_log', older_than => INTERVAL '1 day')::text", nil) {
+		w.exec(t, "TRUNCATE "+chunk)
+	}
+	require.Greater(t, one[int](t, w.direct, "SELECT count(*)::integer FROM show_chunks('monitor_log')"), chunks-20)
+	killAllWorkers(t, w)
+	crashPostgres(t, w)
+	for _, id := range w.monitors[:5] {
+		for _, path := range []string{"", "/scans", "/scans?outcome=ok"} {
+			status, err := w.request(t.Context(), http.MethodGet, fmt.Sprintf("/api/v1/monitors/%d%s", id, path), nil, nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, status, path)
+		}
+	}
+}

@@ -11,6 +11,28 @@ import (
 	"riverwatch/uptime"
 )
 
+// How far roll-ups have come, and what is kept: one row.
+type HistoryProgress struct {
+	OnlyRow bool
+	// Whoever writes a row of the log with a slot before this marks its hour stale.
+	ClosedUntil time.Time
+	// The transactions that may not know of closed_until, by their virtual ids. Null: they are not noted yet.
+	ClosedFor []string
+	// All hours before this are rolled up.
+	RolledUntil time.Time
+	// Of the hour at rolled_until, monitors with ids below this are rolled up.
+	NextID int64
+	// All days before this are rolled up. Of the day that begins then, monitors with ids below day_next_id are.
+	DaysUntil time.Time
+	DayNextID int64
+	// Rows of the log with slots before this were dropped; the year 2000: none were.
+	ScansFrom time.Time
+	// Rows of scan_hours before this were dropped.
+	HoursFrom time.Time
+	// Whether the log is cut by its size now, before its age.
+	CutBySize bool
+}
+
 // What is watched.
 type Monitor struct {
 	ID int64
@@ -114,6 +136,56 @@ type Scan struct {
 	Error    *string
 	// Of a bad answer: the first of its body, at most 1 KiB, cleaned.
 	BodyExcerpt *string
+}
+
+// The hours of a day (UTC), merged. An hour that is corrected later is corrected here too, while its hours are kept.
+type ScanDay struct {
+	FromAt    time.Time
+	MonitorID int64
+	// Sums, of good and slow scans. So are the phases: a scan without a phase spent no time in it. Null: no scan had it.
+	TotalUS    *int64
+	DNSUS      *int64
+	ConnectUS  *int64
+	TLSUS      *int64
+	WaitUS     *int64
+	TransferUS *int64
+	// How many scans were good and not slow.
+	Good int
+	// How many were good, but slower than degraded_after_ms.
+	Slow   int
+	Failed int
+	// How many said nothing of the target.
+	Inconclusive int
+	// Of good and slow scans.
+	MinUS *int
+	MaxUS *int
+	// Of the total of good and slow scans: an element for each bucket that is not empty, a million times its number plus how many scans are in it. percentile_of reads it, histogram_sum adds them up.
+	Histogram []int
+}
+
+// The scans of a monitor whose slots are in one hour: a function of the log, computed whole. An hour without a scan has no row.
+type ScanHour struct {
+	FromAt    time.Time
+	MonitorID int64
+	// Sums, of good and slow scans. So are the phases: a scan without a phase spent no time in it. Null: no scan had it.
+	TotalUS    *int64
+	DNSUS      *int64
+	ConnectUS  *int64
+	TLSUS      *int64
+	WaitUS     *int64
+	TransferUS *int64
+	// How many scans were good and not slow.
+	Good int
+	// How many were good, but slower than degraded_after_ms.
+	Slow   int
+	Failed int
+	// How many said nothing of the target.
+	Inconclusive int
+	// Of good and slow scans.
+	MinUS *int
+	MaxUS *int
+	// Of the total of good and slow scans: an element for each bucket that is not empty, a million times its number plus how many scans are in it. percentile_of reads it, histogram_sum adds them up.
+	Histogram []int
 }
 
 // Trouble of Riverwatch itself: one row however many monitors and processes it is about.

@@ -99,7 +99,8 @@ SELECT
     EXISTS (
         SELECT FROM scan_gaps
         WHERE monitor_id IS NOT NULL AND from_slot >= $2::timestamptz AND from_slot <= $3::timestamptz
-    ) AS gaps
+    ) AS gaps,
+    hour_is_closed($2::timestamptz)::boolean AS stale
 `
 
 type LookBesideScansParams struct {
@@ -111,16 +112,17 @@ type LookBesideScansParams struct {
 type LookBesideScansRow struct {
 	NotPlainlyUp []int64
 	Gaps         bool
+	Stale        bool
 }
 
 // LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
-// and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
+// whether any single monitor has a gap from oldest to newest, and whether hours from oldest on may be rolled up. A monitor that is up and stays up costs nothing here. It is
 // apart from LockMonitorStates because the planner takes a union with other ids for a large part of the table, and reads
 // all of it.
 func (q *Queries) LookBesideScans(ctx context.Context, arg LookBesideScansParams) (LookBesideScansRow, error) {
 	row := q.db.QueryRow(ctx, lookBesideScans, arg.MonitorIDs, arg.Oldest, arg.Newest)
 	var i LookBesideScansRow
-	err := row.Scan(&i.NotPlainlyUp, &i.Gaps)
+	err := row.Scan(&i.NotPlainlyUp, &i.Gaps, &i.Stale)
 	return i, err
 }
 

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"riverwatch/egress"
+	"riverwatch/history"
 	"riverwatch/monitors"
 	"riverwatch/queue"
 	"riverwatch/uptime"
@@ -45,6 +46,7 @@ type Config struct {
 	Pool    *pgxpool.Pool
 	Queue   queue.Queue   // inserts jobs
 	Policy  egress.Policy // which targets a monitor may have
+	Keep    history.Keep  // what is kept of the past
 	Version string        // of the program, for the OpenAPI document
 	Now     func() time.Time
 	Logger  *slog.Logger
@@ -82,7 +84,7 @@ func New(config Config) http.Handler {
 // addRoutes lists every route.
 func (a *api) addRoutes() {
 	const collection, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
-	ofMonitors, ofHealth := resource{"Monitors", "monitor"}, resource{tag: "Health"}
+	ofMonitors, ofHistory, ofHealth := resource{"Monitors", "monitor"}, resource{"History", "monitor"}, resource{tag: "Health"}
 
 	handle(a, ofMonitors.operation(http.MethodPost, collection, "create-monitor", "Create a monitor", createMonitorDoc).
 		accepts(a, monitorCreateSchema).created().fails(http.StatusConflict), a.createMonitor)
@@ -105,6 +107,12 @@ func (a *api) addRoutes() {
 		mayMiss(), a.listScans)
 	handle(a, ofMonitors.operation(http.MethodGet, monitor+"/certificates", "list-certificates", "List a monitor's certificates",
 		listCertificatesDoc).mayMiss(), a.listCertificates)
+
+	handle(a, ofHistory.operation(http.MethodGet, monitor+"/latency", "get-latency", "How long a monitor's scans took", getLatencyDoc).
+		mayMiss(), a.getLatency)
+	handle(a, ofHistory.operation(http.MethodGet, monitor+"/uptime", "get-uptime", "How a monitor's time counts", getUptimeDoc).
+		mayMiss(), a.getUptime)
+	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/storage", "get-storage", "What is kept", getStorageDoc), a.getStorage)
 
 	handle(a, ofHealth.operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc), a.listWarnings)
 

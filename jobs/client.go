@@ -49,12 +49,14 @@ func newClient(
 	config.Queues = map[string]river.QueueConfig{
 		queue.Rounds: {MaxWorkers: maxRounds, FetchPollInterval: pollRounds},
 		queue.Scans:  {MaxWorkers: maxScans, FetchPollInterval: pollScans},
-		queue.Upkeep: {MaxWorkers: 2, FetchPollInterval: pollUpkeep},
+		queue.Upkeep: {MaxWorkers: 3, FetchPollInterval: pollUpkeep}, // one for each kind
+	}
+	periodic := func(args river.JobArgs, tick time.Duration) *river.PeriodicJob {
+		return river.NewPeriodicJob(river.PeriodicInterval(tick), func() (river.JobArgs, *river.InsertOpts) { return args, nil },
+			&river.PeriodicJobOpts{ID: args.Kind(), RunOnStart: true})
 	}
 	config.PeriodicJobs = []*river.PeriodicJob{
-		river.NewPeriodicJob(river.PeriodicInterval(time.Minute),
-			func() (river.JobArgs, *river.InsertOpts) { return queue.TendArgs{}, nil },
-			&river.PeriodicJobOpts{ID: "tend", RunOnStart: true}),
+		periodic(queue.TendArgs{}, time.Minute), periodic(queue.HistoryArgs{}, time.Minute), periodic(queue.SealArgs{}, sealTick),
 	}
 	client, err := river.NewClient(gatedDriver{riverpgxv5.New(pool), mayTake, late}, config)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"riverwatch/history"
 	"riverwatch/queue"
 	"riverwatch/record"
 	"riverwatch/sight"
@@ -34,7 +35,8 @@ type Config struct {
 	Name      string // this process, in the log and in River's attempted_by; short, as each row of the log has it
 	Prober    Prober
 	Limits    Limits
-	Sentinels []string      // URLs by which to see the network, in normal form; none: the hosts of monitors
+	Sentinels []string // URLs by which to see the network, in normal form; none: the hosts of monitors
+	Keep      history.Keep
 	SoftStop  time.Duration // how long open scans may go on when the worker is told to stop
 	Now       func() time.Time
 	Logger    *slog.Logger
@@ -54,6 +56,8 @@ type Worker struct {
 	rounds   *roundWorker
 	scans    *scanWorker
 	tend     *tendWorker
+	history  *historyWorker
+	seal     *sealWorker
 	late     *backlog
 }
 
@@ -89,6 +93,8 @@ func NewWorker(config Config) (*Worker, error) {
 	w.tend = &tendWorker{
 		tend: Tend{Conn: config.Pool, Queue: inserts, Now: config.Now}, logger: config.Logger, metrics: metrics,
 	}
+	w.history = &historyWorker{conn: config.Pool, keep: config.Keep, now: config.Now}
+	w.seal = &sealWorker{pool: config.Pool, now: config.Now, logger: config.Logger}
 	return w, nil
 }
 
@@ -118,6 +124,7 @@ func (w *Worker) start(ctx context.Context) (queue.Queue, error) {
 	workers := river.NewWorkers()
 	err := errors.Join(
 		river.AddWorkerSafely(workers, w.rounds), river.AddWorkerSafely(workers, w.scans), river.AddWorkerSafely(workers, w.tend),
+		river.AddWorkerSafely(workers, w.history), river.AddWorkerSafely(workers, w.seal),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("register the workers: %w", err)

@@ -11,8 +11,11 @@ type TendArgs struct{}
 // Kind implements river.JobArgs.
 func (TendArgs) Kind() string { return "tend" }
 
-// InsertOpts implements river.JobArgsWithInsertOpts. One at a time, and none after another: the next comes in a minute.
-func (TendArgs) InsertOpts() river.InsertOpts {
+// InsertOpts implements river.JobArgsWithInsertOpts.
+func (TendArgs) InsertOpts() river.InsertOpts { return upkeepOpts() }
+
+// upkeepOpts are for jobs that come again by themselves: one at a time, and none after another.
+func upkeepOpts() river.InsertOpts {
 	return river.InsertOpts{
 		Queue:       Upkeep,
 		MaxAttempts: 1,

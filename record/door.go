@@ -83,6 +83,29 @@ func Apply(ctx context.Context, tx pgx.Tx, transitions []Transition) error {
 			return fmt.Errorf("drop states: %w", err)
 		}
 	}
+	return appendChanges(ctx, tx, transitions)
+}
+
+// appendChanges writes how statuses changed, of which uptime is counted. A monitor that is deleted has no status: it is promised
+// nothing any more.
+func appendChanges(ctx context.Context, tx pgx.Tx, transitions []Transition) error {
+	var changes db.AppendStatusChangesParams
+	for _, t := range transitions {
+		same := t.Before.Status == t.After.Status && t.Before.Since.Equal(t.After.Since)
+		if same || t.After == (uptime.State{}) {
+			continue
+		}
+		changes.MonitorIDs = append(changes.MonitorIDs, t.Monitor.ID)
+		changes.Ats = append(changes.Ats, t.After.Since)
+		changes.Statuses = append(changes.Statuses, string(t.After.Status))
+		changes.Outcomes = append(changes.Outcomes, string(t.Outcome))
+	}
+	if len(changes.MonitorIDs) == 0 {
+		return nil
+	}
+	if err := db.New(tx).AppendStatusChanges(ctx, changes); err != nil {
+		return fmt.Errorf("write changes of status: %w", err)
+	}
 	return nil
 }
 

@@ -32,12 +32,29 @@ func (r *Recorder) settle(ctx context.Context, tx pgx.Tx, scans []db.Scan) ([]Tr
 	if err != nil {
 		return nil, fmt.Errorf("look at states and gaps: %w", err)
 	}
+	if beside.Stale {
+		if err := markStale(ctx, queries, scans); err != nil {
+			return nil, err
+		}
+	}
 	if beside.Gaps {
 		if err := dropGaps(ctx, queries, scans); err != nil {
 			return nil, err
 		}
 	}
 	return r.judge(ctx, tx, scans, beside.NotPlainlyUp)
+}
+
+// markStale has the hours of scans rolled up again that come late.
+func markStale(ctx context.Context, queries *db.Queries, scans []db.Scan) error {
+	var mark db.MarkStaleHoursParams
+	for _, scan := range scans {
+		mark.Slots, mark.MonitorIDs = append(mark.Slots, scan.Slot), append(mark.MonitorIDs, scan.MonitorID)
+	}
+	if err := queries.MarkStaleHours(ctx, mark); err != nil {
+		return fmt.Errorf("mark hours stale: %w", err)
+	}
+	return nil
 }
 
 // dropGaps takes the gaps of single monitors away that have a row now: another attempt at a round had given up on a scan that

@@ -29,6 +29,7 @@ const (
 	writeTimeout = 10 * time.Second // a frozen database answers nothing, not even its own statement_timeout
 	longestWait  = 5 * time.Second  // between two tries to reach the database
 	drainTimeout = 2 * time.Second
+	mayBeDropped = time.Hour // what is younger than this is always kept
 )
 
 // Config is what a recorder works with.
@@ -282,6 +283,25 @@ func insertNewScans(ctx context.Context, queries *db.Queries, scans []db.Scan) (
 	return inserted, errs
 }
 
+// refuseDropped refuses a batch with a slot of which the log was dropped: its row would make a chunk of its own, and belongs to an
+// hour that can no longer be computed.
+func (r *Recorder) refuseDropped(ctx context.Context, queries *db.Queries, oldest time.Time) error {
+	if r.Now().Sub(oldest) < mayBeDropped {
+		return nil
+	}
+	progress, err := queries.GetHistoryProgress(ctx)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask from when on the log is kept: %w", err)
+	}
+	if oldest.Before(progress.ScansFrom) {
+		return fmt.Errorf("the log is kept from %s on", progress.ScansFrom)
+	}
+	return nil
+}
+
 // write is the one transaction of a batch. Its rows go into the log in the order of the log's key, which fills the pages of
 // the index.
 func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc) error {
@@ -298,6 +318,9 @@ func (r *Recorder) write(ctx context.Context, batch []*result, insert insertFunc
 	var transitions []Transition
 	unseen, retries := r.shown.unseen(batch), r.retries
 	err := pgx.BeginFunc(ctx, r.Conn, func(tx pgx.Tx) error {
+		if err := r.refuseDropped(ctx, db.New(tx), scans[0].Slot); err != nil {
+			return err
+		}
 		inserted, err := insert(ctx, db.New(tx), scans)
 		if err != nil {
 			return fmt.Errorf("insert scans: %w", err)

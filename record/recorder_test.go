@@ -415,3 +415,46 @@ func TestRecorderHasBounds(t *testing.T) {
 		}
 	})
 }
+
+// What comes when its hour may be rolled up already marks the hour, and what comes when its chunk is dropped makes no new one.
+func TestLateScans(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("late"), 86400))
+	slot := monitorstest.Noon.Add(-3 * time.Hour)
+	take := func(slot time.Time) error {
+		return p.recorder.Record(t.Context(), dbtest.Scan(monitor.ID, slot), nil)
+	}
+	marks := func() int { return p.Count(t, "stale_hours") }
+	require.NoError(t, take(slot))
+	require.Zero(t, marks(), "nothing is rolled up yet")
+
+	hour := slot.Truncate(time.Hour)
+	p.Exec(t, "INSERT INTO history_progress (closed_until, rolled_until, days_until) VALUES ($1, $1, $1)", hour.Add(time.Hour))
+	require.NoError(t, take(hour.Add(time.Hour)))
+	require.Zero(t, marks(), "the hour is open")
+	require.NoError(t, take(slot.Add(time.Minute)))
+	require.NoError(t, take(slot.Add(2*time.Minute)))
+	require.Equal(t, 1, p.Count(t, "stale_hours WHERE hour = $1 AND monitor_id = $2 AND marked = 2", hour, monitor.ID))
+	require.Equal(t, 1, marks())
+
+	p.Exec(t, "UPDATE history_progress SET scans_from = $1", hour.Add(-24*time.Hour))
+	chunks := p.Count(t, "show_chunks('monitor_log')")
+	require.NoError(t, take(hour.Add(-24*time.Hour)))
+	require.Equal(t, chunks+1, p.Count(t, "show_chunks('monitor_log')"))
+	require.ErrorContains(t, take(hour.Add(-48*time.Hour)), "the log is kept from")
+	require.Equal(t, chunks+1, p.Count(t, "show_chunks('monitor_log')"))
+}
+
+// Each change of a status is a row, in order; what does not change it is none.
+func TestStatusChanges(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t)
+	monitor := p.Create(t, monitorstest.Of(monitorstest.URL("changes"), 86400))
+	slot := func(n int) time.Time { return monitorstest.Noon.Add(time.Duration(n) * time.Second) }
+	p.record(t, monitor, slot(1), uptime.OK, uptime.OK, uptime.StatusMismatch, uptime.StatusMismatch, uptime.StatusMismatch,
+		uptime.OK, uptime.OKSlow, uptime.OK)
+	require.Equal(t, []string{"pending 0 ", "up 1 ok", "down 5 status_mismatch", "degraded 7 ok_slow", "up 8 ok"}, dbtest.Column[string](t, p.Pool,
+		`SELECT status || ' ' || extract(epoch FROM at - $2)::integer || ' ' || coalesce(outcome, '') FROM status_changes
+		WHERE monitor_id = $1 ORDER BY id`, monitor.ID, monitorstest.Noon))
+}

@@ -150,7 +150,7 @@ func firstSuspect(suspects []suspect, present uptime.State) (first suspect, ok b
 	return first, ok
 }
 
-// replay gives what changes when scans are judged again, each monitor's from before its first suspect.
+// replay gives what changes when scans are judged again, each monitor's from before its first suspect, to which it goes back first.
 func replay(standings []record.Standing, firsts map[int64]suspect, scans []db.ListOutcomesRow) []record.Transition {
 	byMonitor := map[int64][]db.ListOutcomesRow{}
 	for _, scan := range scans {
@@ -162,18 +162,20 @@ func replay(standings []record.Standing, firsts map[int64]suspect, scans []db.Li
 		if !ok {
 			continue
 		}
-		state := first.Before
+		state, present := first.Before, standing.State
+		steps := []record.Transition{{Monitor: standing.Monitor, Before: present, After: state}}
 		for _, scan := range byMonitor[standing.Monitor.ID] {
 			// What came to the log came there when the scan had ended, or a moment later.
 			heard := db.EndedAt(scan.Slot, scan.LateMS, scan.TotalUS)
 			if standing.Monitor.Configuration().Counted(scan.MonitorVersion, scan.Slot, heard) {
-				state = uptime.Decide(state, scan.Slot, scan.Outcome, standing.Monitor.Thresholds())
+				before := state
+				if state = uptime.Decide(before, scan.Slot, scan.Outcome, standing.Monitor.Thresholds()); state != before {
+					steps = append(steps, record.Transition{Monitor: standing.Monitor, Before: before, After: state})
+				}
 			}
 		}
-		if present := standing.State; !state.Equal(present) {
-			transitions = append(transitions, record.Transition{
-				Monitor: standing.Monitor, Before: present, After: state,
-			})
+		if !state.Equal(present) {
+			transitions = append(transitions, steps...)
 		}
 	}
 	return transitions

@@ -78,6 +78,17 @@ const (
 	Inconclusive Outcome = "inconclusive"
 )
 
+// Outcomes are all there are.
+func Outcomes() []Outcome {
+	return []Outcome{
+		OK, OKTruncated, OKSlow, StatusMismatch, RegexpMismatch, RegexpTimeout, HeaderMismatch, JSONMismatch, TooSlow,
+		TLSExpiresSoon, NotServing, TimeoutDNS, TimeoutConnect, TimeoutTLS, TimeoutHeader, TimeoutBody, DNSNXDomain,
+		DNSServfail, DNSEmpty, DNSError, ConnectRefused, ConnectUnreachable, ConnectionClosed, TLSProtocol, TLSExpired,
+		TLSHostname, TLSUntrusted, HTTPMalformed, HeadersTooLarge, BodyIncomplete, RedirectBlocked, RedirectInvalid,
+		RedirectLoop, TooManyRedirects, BlockedByPolicy, NotSupported, Inconclusive,
+	}
+}
+
 // Good reports whether the target did all that is expected of it.
 func (o Outcome) Good() bool { return o == OK || o == OKTruncated || o == OKSlow }
 

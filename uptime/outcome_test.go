@@ -18,14 +18,21 @@ func allOutcomes(t require.TestingT) (outcomes []uptime.Outcome) {
 	file, err := parser.ParseFile(token.NewFileSet(), "outcome.go", nil, 0)
 	require.NoError(t, err)
 	ast.Inspect(file, func(node ast.Node) bool {
-		if word, ok := node.(*ast.BasicLit); ok && word.Kind == token.STRING {
+		constant, ok := node.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		for _, value := range constant.Values {
+			word, ok := value.(*ast.BasicLit)
+			require.True(t, ok)
 			outcome, err := strconv.Unquote(word.Value)
 			require.NoError(t, err)
 			outcomes = append(outcomes, uptime.Outcome(outcome))
 		}
-		return true
+		return false
 	})
 	require.Contains(t, outcomes, uptime.Inconclusive)
+	require.Equal(t, outcomes, uptime.Outcomes())
 	return outcomes
 }
 

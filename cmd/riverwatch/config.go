@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"riverwatch/egress"
+	"riverwatch/history"
 	"riverwatch/probe"
 )
 
@@ -42,6 +44,11 @@ type config struct {
 	Retries       int            `env:"RIVERWATCH_RETRIES_PER_SECOND" envDefault:"100"`
 	DBConnections int            `env:"RIVERWATCH_DB_CONNECTIONS" envDefault:"10"`
 	LogChunk      duration       `env:"RIVERWATCH_LOG_CHUNK" envDefault:"6h"`
+	KeepScans     duration       `env:"RIVERWATCH_KEEP_SCANS" envDefault:"30d"`
+	KeepBytes     byteSize       `env:"RIVERWATCH_KEEP_SCANS_BYTES" envDefault:"50GB"`
+	KeepLeast     duration       `env:"RIVERWATCH_KEEP_SCANS_LEAST" envDefault:"48h"`
+	KeepHours     duration       `env:"RIVERWATCH_KEEP_HOURS" envDefault:"90d"`
+	KeepDays      duration       `env:"RIVERWATCH_KEEP_DAYS" envDefault:"0"`
 	LogLevel      slog.Level     `env:"RIVERWATCH_LOG_LEVEL" envDefault:"info"`
 	LogFormat     logFormat      `env:"RIVERWATCH_LOG_FORMAT"` // empty: as [program.logger] finds fit
 
@@ -94,16 +101,43 @@ func (n *nat64) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// duration is as time.ParseDuration reads it.
+// duration is as time.ParseDuration reads it, or so many days, such as 30d.
 type duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *duration) UnmarshalText(text []byte) error {
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return fmt.Errorf("%q is no duration", text)
+		}
+		*d = duration(time.Duration(n) * 24 * time.Hour)
+		return nil
+	}
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
 		return fmt.Errorf("%q is no duration", text)
 	}
 	*d = duration(parsed)
+	return nil
+}
+
+// byteSize is a number of bytes, such as 50GB or 500MB.
+type byteSize int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	number, unit := string(text), int64(1)
+	for suffix, size := range map[string]int64{"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12} {
+		if rest, ok := strings.CutSuffix(string(text), suffix); ok {
+			number, unit = rest, size
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is no size", text)
+	}
+	*b = byteSize(n * unit)
 	return nil
 }
 
@@ -128,6 +162,7 @@ var (
 	_ encoding.TextUnmarshaler = (*nat64)(nil)
 	_ encoding.TextUnmarshaler = (*cidrs)(nil)
 	_ encoding.TextUnmarshaler = (*duration)(nil)
+	_ encoding.TextUnmarshaler = (*byteSize)(nil)
 )
 
 // loadConfig reads the settings, and reports all that are wrong at once.
@@ -156,7 +191,8 @@ var accepted = map[reflect.Type]string{
 	reflect.TypeFor[hosts]():          "names of hosts without scheme and port, such as riverwatch.example.com",
 	reflect.TypeFor[ports]():          "a comma-separated list such as 22,25",
 	reflect.TypeFor[nat64]():          "a comma-separated list such as 64:ff9b:1::/96",
-	reflect.TypeFor[duration]():       "a duration such as 6h or 30m",
+	reflect.TypeFor[duration]():       "a duration such as 30d, 6h or 30m",
+	reflect.TypeFor[byteSize]():       "a size such as 50GB or 500MB",
 	reflect.TypeFor[logFormat]():      "text or json",
 	reflect.TypeFor[riverUI]():        "off, read or write",
 	reflect.TypeFor[bool]():           "true or false",
@@ -221,7 +257,36 @@ func (c config) check(parseErrors []error) (errs []error) {
 	if chunk := time.Duration(c.LogChunk); chunk < time.Hour || chunk > 30*24*time.Hour {
 		errs = append(errs, fmt.Errorf("RIVERWATCH_LOG_CHUNK: %s: accepted is 1h to 720h", chunk))
 	}
+	const day, longest = 24 * time.Hour, 100 * 365 * 24 * time.Hour
+	for _, keep := range []struct {
+		name            string
+		value           duration
+		shortest        time.Duration
+		forEver         bool // 0 is
+		shortestInWords string
+	}{
+		{"RIVERWATCH_KEEP_SCANS", c.KeepScans, 2 * day, false, "48h"},
+		{"RIVERWATCH_KEEP_SCANS_LEAST", c.KeepLeast, 6 * time.Hour, false, "6h"},
+		{"RIVERWATCH_KEEP_HOURS", c.KeepHours, 2 * day, false, "48h"},
+		{"RIVERWATCH_KEEP_DAYS", c.KeepDays, 90 * day, true, "0 (for ever), or 90d"},
+	} {
+		value := time.Duration(keep.value)
+		if (value < keep.shortest || value > longest) && (value != 0 || !keep.forEver) {
+			errs = append(errs, fmt.Errorf("%s: %s: accepted is %s to 36500d", keep.name, value, keep.shortestInWords))
+		}
+	}
+	if c.KeepBytes < 100e6 {
+		errs = append(errs, fmt.Errorf("RIVERWATCH_KEEP_SCANS_BYTES: %d: accepted is 100MB or more", c.KeepBytes))
+	}
 	return errs
+}
+
+// keep is what is kept of the past.
+func (c config) keep() history.Keep {
+	return history.Keep{
+		Scans: time.Duration(c.KeepScans), ScansBytes: int64(c.KeepBytes), Least: time.Duration(c.KeepLeast),
+		Hours: time.Duration(c.KeepHours), Days: time.Duration(c.KeepDays),
+	}
 }
 
 // probeSettings are what the operator sets of all probes.

@@ -14,7 +14,7 @@ func (s *server) handler(ctx context.Context) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", httpapi.New(httpapi.Config{
 		Pool: s.pool, Queue: s.queue, Policy: s.policy, Version: version, Now: time.Now, Logger: s.logger,
-		Traces: s.traces,
+		Traces: s.traces, Keep: s.config.keep(),
 	}))
 	if s.config.RiverUI != riverUIOff {
 		ui, err := s.riverUI(ctx)

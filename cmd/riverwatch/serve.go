@@ -274,7 +274,7 @@ func (s *server) work(ctx context.Context) error {
 			Probes: s.config.Probes, ProbesPerHost: s.config.ProbesPerHost, Results: s.config.RecorderQueue,
 			Retries: s.config.Retries,
 		},
-		Sentinels: s.sentinels, SoftStop: softStop, Now: time.Now, Logger: s.logger, Quiet: s.quiet(s.config),
+		Keep: s.config.keep(), Sentinels: s.sentinels, SoftStop: softStop, Now: time.Now, Logger: s.logger, Quiet: s.quiet(s.config),
 		Registry: s.registry, Traces: s.traces,
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ ORDER BY monitor_id
 FOR UPDATE;
 
 -- LookBesideScans gives what most batches of scans have nothing of: those of monitor_ids whose state a good scan may change,
--- and whether any single monitor has a gap from oldest to newest. A monitor that is up and stays up costs nothing here. It is
+-- whether any single monitor has a gap from oldest to newest, and whether hours from oldest on may be rolled up. A monitor that is up and stays up costs nothing here. It is
 -- apart from LockMonitorStates because the planner takes a union with other ids for a large part of the table, and reads
 -- all of it.
 -- name: LookBesideScans :one
@@ -47,4 +47,5 @@ SELECT
     EXISTS (
         SELECT FROM scan_gaps
         WHERE monitor_id IS NOT NULL AND from_slot >= @oldest::timestamptz AND from_slot <= @newest::timestamptz
-    ) AS gaps;
+    ) AS gaps,
+    hour_is_closed(@oldest::timestamptz)::boolean AS stale;

@@ -51,10 +51,13 @@ COMMENT ON TABLE scan_gaps IS 'Promised slots that were not scanned, declared: t
 COMMENT ON COLUMN scan_gaps.monitor_id IS 'Null: every monitor of the interval and phase that has no row in monitor_log for the slot.';
 COMMENT ON COLUMN scan_gaps.reason IS 'service_down: no worker ran, or none reached the database. worker_lost: the worker died with the scan open. overloaded: no probe was free in time, no worker had time, or no room for its result. internal_error: a fault of ours. unaccounted: found missing by tend.';
 
-CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase_ms, to_slot);
+CREATE INDEX scan_gaps_round ON scan_gaps (interval_seconds, phase_ms, to_slot) WHERE monitor_id IS NULL;
 
 -- Whoever writes a row takes the gap of its monitor at its slot away. Such a gap is always of one slot.
 CREATE INDEX scan_gaps_monitor ON scan_gaps (from_slot, monitor_id) WHERE monitor_id IS NOT NULL;
+
+-- Uptime asks for those of one monitor. It is a hash, so that the planner cannot take it for the index above.
+CREATE INDEX scan_gaps_history ON scan_gaps USING hash (monitor_id) WHERE monitor_id IS NOT NULL;
 
 ---- create above / drop below ----
 

@@ -73,6 +73,7 @@ BEGIN
             FROM unnest($2, $3) AS blind (slot, monitor_id)
             WHERE l.slot = blind.slot AND l.monitor_id = blind.monitor_id', blind.chunk
         ) USING take_back_scans.error, blind.slots, blind.monitor_ids;
+        PERFORM mark_stale_hours(blind.slots, blind.monitor_ids);
         RETURN QUERY SELECT unnest(blind.monitor_ids);
     END LOOP;
 END

@@ -103,12 +103,16 @@ AS $$
     ) AS l ON l.slot = p.slot AND l.monitor_id = p.monitor_id
     WHERE
         l.slot IS NULL
+        -- Two questions: after an overload there are very many gaps of single monitors, which are found by equality alone.
+        AND NOT EXISTS (
+            SELECT 1 FROM scan_gaps AS g
+            WHERE g.from_slot = p.slot AND g.monitor_id = p.monitor_id AND g.from_slot >= since AND g.from_slot < until
+        )
         AND NOT EXISTS (
             SELECT 1 FROM scan_gaps AS g
             WHERE
-                g.interval_seconds = p.interval_seconds AND g.phase_ms = p.phase_ms
+                g.monitor_id IS NULL AND g.interval_seconds = p.interval_seconds AND g.phase_ms = p.phase_ms
                 AND p.slot BETWEEN g.from_slot AND g.to_slot
-                AND (g.monitor_id IS NULL OR g.monitor_id = p.monitor_id)
         )
 $$;
 
