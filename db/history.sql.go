@@ -154,6 +154,68 @@ func (q *Queries) LetRun(ctx context.Context) error {
 	return err
 }
 
+const listBars = `-- name: ListBars :many
+SELECT due.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
+FROM (
+    SELECT m.monitor_id, slots_of($1::integer, m.phase_ms, $2::timestamptz, $3::timestamptz) AS slot
+    FROM (SELECT unnest($4::bigint[]) AS monitor_id, unnest($5::integer[]) AS phase_ms) AS m
+) AS due
+CROSS JOIN LATERAL (
+    SELECT s.slot, s.outcome, s.total_us FROM monitor_log AS s
+    WHERE
+        s.slot = due.slot AND s.monitor_id = due.monitor_id
+        AND s.slot >= $2::timestamptz AND s.slot < $3::timestamptz
+) AS l
+ORDER BY due.monitor_id, l.slot
+`
+
+type ListBarsParams struct {
+	IntervalSeconds int
+	Since           time.Time
+	Until           time.Time
+	MonitorIDs      []int64
+	PhasesMS        []int
+}
+
+type ListBarsRow struct {
+	MonitorID int64
+	Slot      time.Time
+	Outcome   string
+	TotalUS   int
+}
+
+// ListBars gives the scans of monitors of one interval at their slots from since until before until.
+func (q *Queries) ListBars(ctx context.Context, arg ListBarsParams) ([]ListBarsRow, error) {
+	rows, err := q.db.Query(ctx, listBars,
+		arg.IntervalSeconds,
+		arg.Since,
+		arg.Until,
+		arg.MonitorIDs,
+		arg.PhasesMS,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListBarsRow{}
+	for rows.Next() {
+		var i ListBarsRow
+		if err := rows.Scan(
+			&i.MonitorID,
+			&i.Slot,
+			&i.Outcome,
+			&i.TotalUS,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listChunks = `-- name: ListChunks :many
 SELECT c.chunk::text AS chunk, c.from_at::timestamptz AS from_at, c.until_at::timestamptz AS until_at, c.bytes::bigint AS bytes
 FROM chunks_of($1::text) AS c
@@ -246,33 +308,34 @@ func (q *Queries) ListDays(ctx context.Context, arg ListDaysParams) ([]ScanDay, 
 }
 
 const listGapsOf = `-- name: ListGapsOf :many
-SELECT g.from_slot, g.interval_seconds, g.reason, s.until_at
+SELECT g.monitor_id::bigint AS monitor_id, g.from_slot, g.interval_seconds, g.reason, s.until_at
 FROM scan_gaps AS g
 LEFT JOIN monitor_schedules AS s
     ON
         s.monitor_id = g.monitor_id AND s.interval_seconds = g.interval_seconds AND s.phase_ms = g.phase_ms
         AND s.from_at <= g.from_slot AND s.until_at > g.from_slot
-WHERE g.monitor_id = $1::bigint AND g.from_slot >= $2::timestamptz AND g.from_slot < $3::timestamptz
-ORDER BY g.from_slot
+WHERE g.monitor_id = ANY($1::bigint[]) AND g.from_slot >= $2::timestamptz AND g.from_slot < $3::timestamptz
+ORDER BY g.monitor_id, g.from_slot
 `
 
 type ListGapsOfParams struct {
-	MonitorID int64
-	Since     time.Time
-	Until     time.Time
+	MonitorIDs []int64
+	Since      time.Time
+	Until      time.Time
 }
 
 type ListGapsOfRow struct {
+	MonitorID       int64
 	FromSlot        time.Time
 	IntervalSeconds int
 	Reason          string
 	UntilAt         *time.Time
 }
 
-// ListGapsOf gives the gaps that are a monitor's own, with slots from since until before until, each with the end of the promise
-// that it is of, if that has one.
+// ListGapsOf gives the gaps that are monitors' own, with slots from since until before until, each with the end of the promise that
+// it is of, if that has one.
 func (q *Queries) ListGapsOf(ctx context.Context, arg ListGapsOfParams) ([]ListGapsOfRow, error) {
-	rows, err := q.db.Query(ctx, listGapsOf, arg.MonitorID, arg.Since, arg.Until)
+	rows, err := q.db.Query(ctx, listGapsOf, arg.MonitorIDs, arg.Since, arg.Until)
 	if err != nil {
 		return nil, err
 	}
@@ -281,11 +344,53 @@ func (q *Queries) ListGapsOf(ctx context.Context, arg ListGapsOfParams) ([]ListG
 	for rows.Next() {
 		var i ListGapsOfRow
 		if err := rows.Scan(
+			&i.MonitorID,
 			&i.FromSlot,
 			&i.IntervalSeconds,
 			&i.Reason,
 			&i.UntilAt,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHistograms = `-- name: ListHistograms :many
+SELECT h.monitor_id, h.histogram FROM scan_hours AS h
+WHERE
+    h.from_at = ANY(ARRAY(
+        SELECT generate_series($1::timestamptz, $2::timestamptz, INTERVAL '1 hour')
+    )::timestamptz[])
+    AND h.monitor_id = ANY($3::bigint[]) AND h.from_at >= $1::timestamptz AND h.from_at < $2::timestamptz
+`
+
+type ListHistogramsParams struct {
+	Since      time.Time
+	Until      time.Time
+	MonitorIDs []int64
+}
+
+type ListHistogramsRow struct {
+	MonitorID int64
+	Histogram []int
+}
+
+// ListHistograms gives the histograms of monitors' hours from since until before until.
+func (q *Queries) ListHistograms(ctx context.Context, arg ListHistogramsParams) ([]ListHistogramsRow, error) {
+	rows, err := q.db.Query(ctx, listHistograms, arg.Since, arg.Until, arg.MonitorIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHistogramsRow{}
+	for rows.Next() {
+		var i ListHistogramsRow
+		if err := rows.Scan(&i.MonitorID, &i.Histogram); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -350,45 +455,65 @@ func (q *Queries) ListHours(ctx context.Context, arg ListHoursParams) ([]ScanHou
 }
 
 const listScannedSlots = `-- name: ListScannedSlots :many
-SELECT l.slot::timestamptz AS slot
-FROM slots_of($1::integer, $2::integer, $3::timestamptz, $4::timestamptz) AS due (slot)
+SELECT due.number::integer AS number, l.slot::timestamptz AS slot
+FROM (
+    SELECT range.number, range.monitor_id, slots_of(range.interval_seconds, range.phase_ms, range.since, range.until) AS slot
+    FROM (
+        SELECT
+            unnest($1::integer[]) AS number, unnest($2::bigint[]) AS monitor_id,
+            unnest($3::integer[]) AS interval_seconds, unnest($4::integer[]) AS phase_ms,
+            unnest($5::timestamptz[]) AS since, unnest($6::timestamptz[]) AS until
+    ) AS range
+) AS due
 CROSS JOIN LATERAL (
     SELECT m.slot FROM monitor_log AS m
     WHERE
-        m.slot = due.slot AND m.monitor_id = $5::bigint
-        AND m.slot >= $3::timestamptz AND m.slot < $4::timestamptz
+        m.slot = due.slot AND m.monitor_id = due.monitor_id
+        AND m.slot >= $7::timestamptz AND m.slot < $8::timestamptz
 ) AS l
-ORDER BY l.slot
+ORDER BY due.number, l.slot
 `
 
 type ListScannedSlotsParams struct {
-	IntervalSeconds int
-	PhaseMS         int
-	Since           time.Time
-	Until           time.Time
-	MonitorID       int64
+	Numbers          []int
+	MonitorIDs       []int64
+	IntervalsSeconds []int
+	PhasesMS         []int
+	Sinces           []time.Time
+	Untils           []time.Time
+	Since            time.Time
+	Until            time.Time
 }
 
-// ListScannedSlots gives those slots of a schedule from since until before until for which a monitor has a row.
-func (q *Queries) ListScannedSlots(ctx context.Context, arg ListScannedSlotsParams) ([]time.Time, error) {
+type ListScannedSlotsRow struct {
+	Number int
+	Slot   time.Time
+}
+
+// ListScannedSlots gives those slots of schedules, each of a monitor from one instant until before another, for which the monitor
+// has a row. All are from since until before until.
+func (q *Queries) ListScannedSlots(ctx context.Context, arg ListScannedSlotsParams) ([]ListScannedSlotsRow, error) {
 	rows, err := q.db.Query(ctx, listScannedSlots,
-		arg.IntervalSeconds,
-		arg.PhaseMS,
+		arg.Numbers,
+		arg.MonitorIDs,
+		arg.IntervalsSeconds,
+		arg.PhasesMS,
+		arg.Sinces,
+		arg.Untils,
 		arg.Since,
 		arg.Until,
-		arg.MonitorID,
 	)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []time.Time{}
+	items := []ListScannedSlotsRow{}
 	for rows.Next() {
-		var slot time.Time
-		if err := rows.Scan(&slot); err != nil {
+		var i ListScannedSlotsRow
+		if err := rows.Scan(&i.Number, &i.Slot); err != nil {
 			return nil, err
 		}
-		items = append(items, slot)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -398,13 +523,13 @@ func (q *Queries) ListScannedSlots(ctx context.Context, arg ListScannedSlotsPara
 
 const listSchedules = `-- name: ListSchedules :many
 SELECT monitor_id, from_at, until_at, interval_seconds, phase_ms FROM monitor_schedules
-WHERE monitor_id = $1
-ORDER BY from_at
+WHERE monitor_id = ANY($1::bigint[])
+ORDER BY monitor_id, from_at
 `
 
-// ListSchedules gives when a monitor was promised scans.
-func (q *Queries) ListSchedules(ctx context.Context, monitorID int64) ([]MonitorSchedule, error) {
-	rows, err := q.db.Query(ctx, listSchedules, monitorID)
+// ListSchedules gives when monitors were promised scans.
+func (q *Queries) ListSchedules(ctx context.Context, monitorIds []int64) ([]MonitorSchedule, error) {
+	rows, err := q.db.Query(ctx, listSchedules, monitorIds)
 	if err != nil {
 		return nil, err
 	}
@@ -430,23 +555,24 @@ func (q *Queries) ListSchedules(ctx context.Context, monitorID int64) ([]Monitor
 }
 
 const listSharedGaps = `-- name: ListSharedGaps :many
-SELECT g.from_slot, g.to_slot, g.reason, s.interval_seconds, s.phase_ms, s.from_at, s.until_at
+SELECT s.monitor_id, g.from_slot, g.to_slot, g.reason, s.interval_seconds, s.phase_ms, s.from_at, s.until_at
 FROM monitor_schedules AS s
 INNER JOIN scan_gaps AS g
     ON
         g.monitor_id IS NULL AND g.interval_seconds = s.interval_seconds AND g.phase_ms = s.phase_ms
         AND g.to_slot >= greatest(s.from_at, $1::timestamptz) AND g.from_slot < least(s.until_at, $2::timestamptz)
-WHERE s.monitor_id = $3 AND s.from_at < $2::timestamptz
-ORDER BY g.from_slot, g.to_slot
+WHERE s.monitor_id = ANY($3::bigint[]) AND s.from_at < $2::timestamptz
+ORDER BY s.monitor_id, g.from_slot, g.to_slot
 `
 
 type ListSharedGapsParams struct {
-	Since     time.Time
-	Until     time.Time
-	MonitorID int64
+	Since      time.Time
+	Until      time.Time
+	MonitorIDs []int64
 }
 
 type ListSharedGapsRow struct {
+	MonitorID       int64
 	FromSlot        time.Time
 	ToSlot          time.Time
 	Reason          string
@@ -456,10 +582,10 @@ type ListSharedGapsRow struct {
 	UntilAt         *time.Time
 }
 
-// ListSharedGaps gives the gaps of all monitors of the schedules that a monitor had, with slots from since until before until, each
-// with the time for which the schedule was the monitor's.
+// ListSharedGaps gives the gaps of all monitors of the schedules that some had, with slots from since until before until, each with
+// the time for which the schedule was the monitor's.
 func (q *Queries) ListSharedGaps(ctx context.Context, arg ListSharedGapsParams) ([]ListSharedGapsRow, error) {
-	rows, err := q.db.Query(ctx, listSharedGaps, arg.Since, arg.Until, arg.MonitorID)
+	rows, err := q.db.Query(ctx, listSharedGaps, arg.Since, arg.Until, arg.MonitorIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -468,6 +594,7 @@ func (q *Queries) ListSharedGaps(ctx context.Context, arg ListSharedGapsParams) 
 	for rows.Next() {
 		var i ListSharedGapsRow
 		if err := rows.Scan(
+			&i.MonitorID,
 			&i.FromSlot,
 			&i.ToSlot,
 			&i.Reason,
@@ -520,31 +647,32 @@ func (q *Queries) ListStaleHours(ctx context.Context, arg ListStaleHoursParams) 
 }
 
 const listStatusChanges = `-- name: ListStatusChanges :many
-SELECT c.at::timestamptz AS at, c.status::text AS status
+SELECT c.monitor_id, c.at::timestamptz AS at, c.status::text AS status
 FROM (
     SELECT
-        s.at, s.status, s.id,
-        min(s.at) OVER (ORDER BY s.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS later_at
+        s.monitor_id, s.at, s.status, s.id,
+        min(s.at) OVER (PARTITION BY s.monitor_id ORDER BY s.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS later_at
     FROM status_changes AS s
-    WHERE s.monitor_id = $1
+    WHERE s.monitor_id = ANY($1::bigint[])
 ) AS c
 WHERE (c.later_at IS NULL OR c.at < c.later_at) AND c.at < $2::timestamptz
-ORDER BY c.at, c.id
+ORDER BY c.monitor_id, c.at, c.id
 `
 
 type ListStatusChangesParams struct {
-	MonitorID int64
-	Until     time.Time
+	MonitorIDs []int64
+	Until      time.Time
 }
 
 type ListStatusChangesRow struct {
-	At     time.Time
-	Status string
+	MonitorID int64
+	At        time.Time
+	Status    string
 }
 
-// ListStatusChanges gives the changes of a monitor's status that hold and are before until.
+// ListStatusChanges gives the changes of monitors' statuses that hold and are before until.
 func (q *Queries) ListStatusChanges(ctx context.Context, arg ListStatusChangesParams) ([]ListStatusChangesRow, error) {
-	rows, err := q.db.Query(ctx, listStatusChanges, arg.MonitorID, arg.Until)
+	rows, err := q.db.Query(ctx, listStatusChanges, arg.MonitorIDs, arg.Until)
 	if err != nil {
 		return nil, err
 	}
@@ -552,7 +680,7 @@ func (q *Queries) ListStatusChanges(ctx context.Context, arg ListStatusChangesPa
 	items := []ListStatusChangesRow{}
 	for rows.Next() {
 		var i ListStatusChangesRow
-		if err := rows.Scan(&i.At, &i.Status); err != nil {
+		if err := rows.Scan(&i.MonitorID, &i.At, &i.Status); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -785,7 +913,7 @@ SELECT
     s.from_at, s.monitor_id, s.total_us, s.dns_us, s.connect_us, s.tls_us, s.wait_us, s.transfer_us, s.good, s.slow, s.failed,
     s.inconclusive, s.min_us, s.max_us, s.histogram
 FROM summed_scans(
-    $1::timestamptz, $2::timestamptz, make_interval(secs => $3::integer), 0, 0, ARRAY[$4::bigint]
+    $1::timestamptz, $2::timestamptz, make_interval(secs => $3::integer), 0, 0, $4::bigint[]
 ) AS s
 ORDER BY s.from_at
 `
@@ -794,16 +922,16 @@ type SumScansParams struct {
 	Since       time.Time
 	Until       time.Time
 	StepSeconds int
-	MonitorID   int64
+	MonitorIDs  []int64
 }
 
-// SumScans gives the scans of a monitor from since until before until, summed up in steps.
+// SumScans gives the scans of monitors from since until before until, summed up in steps.
 func (q *Queries) SumScans(ctx context.Context, arg SumScansParams) ([]ScanHour, error) {
 	rows, err := q.db.Query(ctx, sumScans,
 		arg.Since,
 		arg.Until,
 		arg.StepSeconds,
-		arg.MonitorID,
+		arg.MonitorIDs,
 	)
 	if err != nil {
 		return nil, err

@@ -191,7 +191,7 @@ type ScanHour struct {
 // Trouble of Riverwatch itself: one row however many monitors and processes it is about.
 type Warning struct {
 	ID int64
-	// no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.
+	// What it is about, such as no_sight, as a word that never changes; the API's documentation lists all.
 	Kind    string
 	Message string
 	// All processes that it was about.

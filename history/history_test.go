@@ -359,3 +359,79 @@ func TestLatencyAgreesAcrossItsSources(t *testing.T) {
 	}
 	require.Equal(t, whole, sum)
 }
+
+// A glance tells of each of the last slots what came of it, of days, weeks and a month how the time counts, and how long scans took.
+func TestGlances(t *testing.T) {
+	t.Parallel()
+	p := newPast(t, 3)
+	now := noon.Add(2*time.Hour + 5*time.Minute)
+	scans := p.fill(t, noon, now.Add(-30*time.Second))
+	sick, missed := p.ids[0], schedule.SlotAt(now.Add(-3*time.Minute))
+	for at, status := range map[time.Duration]uptime.Status{0: uptime.Up, time.Hour: uptime.Down} {
+		dbtest.Exec(t, p.Pool, "INSERT INTO status_changes (monitor_id, at, status) VALUES ($1, $2, $3)", sick, noon.Add(at), string(status))
+	}
+	dbtest.Exec(t, p.Pool, "DELETE FROM monitor_log WHERE slot IN ($1, $2)", missed, schedule.Next(missed))
+	dbtest.Exec(t, p.Pool, "INSERT INTO scan_gaps VALUES (10, 250, NULL, $1, $1, 'service_down', now())", missed)
+	dbtest.Exec(t, p.Pool, "INSERT INTO scan_gaps VALUES (10, 250, $2, $1, $1, 'overloaded', now())", schedule.Next(missed), sick)
+	created := now.Add(-5 * time.Minute)
+	dbtest.Exec(t, p.Pool, "UPDATE monitor_schedules SET from_at = $1 WHERE monitor_id = $2", created, p.ids[2])
+	dbtest.Exec(t, p.Pool, "DELETE FROM monitor_log WHERE slot < $1 AND monitor_id = $2", created, p.ids[2])
+	monitors, err := db.New(p.Pool).ListMonitors(t.Context(), p.ids)
+	require.NoError(t, err)
+
+	glance := func() []history.Glance {
+		glances, err := history.Glances(t.Context(), p.Pool, now, history.Parts{Slots: true, Uptime: true, Latency: true}, monitors...)
+		require.NoError(t, err)
+		return glances
+	}
+	young := glance()
+	came := map[int64]map[time.Time]history.Slot{}
+	for i, m := range monitors {
+		require.Len(t, young[i].Slots, history.GlanceSlots)
+		require.Equal(t, schedule.SlotAt(now), young[i].Slots[59].At.UTC())
+		came[m.ID] = map[time.Time]history.Slot{}
+		for _, slot := range young[i].Slots {
+			came[m.ID][slot.At.UTC()] = slot
+		}
+	}
+	for _, scan := range scans {
+		slot, ok := came[scan.MonitorID][scan.Slot]
+		deleted := scan.Slot.Equal(missed) || scan.Slot.Equal(schedule.Next(missed)) || scan.MonitorID == p.ids[2] && scan.Slot.Before(created)
+		if !ok || deleted {
+			continue
+		}
+		require.Equal(t, scan.Outcome.Good(), slot.Came == history.CameGood || slot.Came == history.CameSlow, scan.Outcome)
+		require.Equal(t, scan.Outcome.Failed(), slot.Came == history.CameFailed, scan.Outcome)
+		require.Equal(t, scan.TotalUS, slot.TotalUS)
+		require.True(t, slot.Scanned())
+	}
+	require.Equal(t, history.Slot{At: missed, Came: history.CameGap, Reason: uptime.ServiceDown}, came[p.ids[1]][missed])
+	require.Equal(t, history.Slot{At: schedule.Next(missed), Came: history.CameGap, Reason: uptime.Overloaded}, came[sick][schedule.Next(missed)])
+	require.Equal(t, history.CamePending, came[p.ids[1]][schedule.Next(missed)].Came)
+	require.Equal(t, history.CamePending, young[0].Slots[59].Came)
+	require.Equal(t, history.CameNone, young[2].Slots[0].Came, "it was not there yet")
+
+	ratio, ok := young[0].Day.Ratio()
+	require.True(t, ok)
+	require.InDelta(t, 60.0/125, ratio, 1e-9)
+	require.Equal(t, young[0].Day, young[0].Month)
+	_, ok = young[1].Week.Ratio()
+	require.False(t, ok)
+
+	p.account(t, noon.Add(2*time.Hour))
+	require.Equal(t, 2, p.rollUp(t).Hours)
+	rolled, want := glance(), 0
+	for _, scan := range scans {
+		if scan.MonitorID == sick && scan.Outcome.Good() && scan.Slot.Before(noon.Add(2*time.Hour)) {
+			want++
+		}
+	}
+	got := 0
+	for _, count := range rolled[0].Latency {
+		got += count
+	}
+	require.Equal(t, want, got)
+	before, _ := young[0].Latency.Percentile(0.5)
+	after, _ := rolled[0].Latency.Percentile(0.5)
+	require.InEpsilon(t, before, after, 0.5, "of the log before")
+}

@@ -235,7 +235,7 @@ func (r *reader) addScans(ctx context.Context, all span, width time.Duration, to
 		return nil
 	}
 	rows, err := r.queries.SumScans(ctx, db.SumScansParams{
-		MonitorID: r.monitorID, Since: all.from, Until: all.until, StepSeconds: int(width / time.Second),
+		MonitorIDs: []int64{r.monitorID}, Since: all.from, Until: all.until, StepSeconds: int(width / time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("sum up scans: %w", err)

@@ -12,111 +12,160 @@ import (
 	"riverwatch/uptime"
 )
 
-// Uptime gives how a monitor's time counts from an instant until before another: until now at most.
+// Uptimes gives how the time of each of some monitors counts from an instant until before another: until now at most. One that was
+// not promised anything until then has no time.
 //
 // A gap that was declared of all monitors of a schedule does not hold for one that has a row for the slot. Where the log is no
 // longer kept that is not known, and the time counts as unknown.
-func Uptime(ctx context.Context, conn db.DBTX, monitorID int64, from, until time.Time) ([]uptime.Stretch, error) {
-	queries := db.New(db.PlanEach(conn))
-	progress, err := queries.GetHistoryProgress(ctx)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, fmt.Errorf("get what is kept: %w", err)
+func Uptimes(
+	ctx context.Context, conn db.DBTX, from, until time.Time, monitorIDs ...int64,
+) (map[int64][]uptime.Stretch, error) {
+	pasts, err := pastsOf(ctx, conn, from, until, monitorIDs...)
+	if err != nil {
+		return nil, err
 	}
-	schedules, err := queries.ListSchedules(ctx, monitorID)
+	stretches := make(map[int64][]uptime.Stretch, len(pasts))
+	for id, past := range pasts {
+		stretches[id] = past.Stretches(from, until)
+	}
+	return stretches, nil
+}
+
+// pastsOf gives what is known of the past of monitors in a range.
+func pastsOf(
+	ctx context.Context, conn db.DBTX, from, until time.Time, monitorIDs ...int64,
+) (map[int64]*uptime.Past, error) {
+	queries := db.New(db.PlanEach(conn))
+	pasts := make(map[int64]*uptime.Past, len(monitorIDs))
+	for _, id := range monitorIDs {
+		pasts[id] = &uptime.Past{}
+	}
+	schedules, err := queries.ListSchedules(ctx, monitorIDs)
 	if err != nil {
 		return nil, fmt.Errorf("list schedules: %w", err)
 	}
-	var past uptime.Past
 	for _, s := range schedules {
 		span := uptime.Span{From: s.FromAt, Until: until}
 		if s.UntilAt != nil {
 			span.Until = *s.UntilAt
 		}
 		if span.From.Before(span.Until) {
-			past.Promised = append(past.Promised, span)
+			pasts[s.MonitorID].Promised = append(pasts[s.MonitorID].Promised, span)
 		}
 	}
-	changes, err := queries.ListStatusChanges(ctx, db.ListStatusChangesParams{MonitorID: monitorID, Until: until})
+	changes, err := queries.ListStatusChanges(ctx, db.ListStatusChangesParams{MonitorIDs: monitorIDs, Until: until})
 	if err != nil {
 		return nil, fmt.Errorf("list changes of status: %w", err)
 	}
 	for _, c := range changes {
-		past.Changes = append(past.Changes, uptime.Change{At: c.At, Status: uptime.Status(c.Status)})
+		change := uptime.Change{At: c.At, Status: uptime.Status(c.Status)}
+		pasts[c.MonitorID].Changes = append(pasts[c.MonitorID].Changes, change)
 	}
-	if past.Gaps, err = gapsOf(ctx, queries, monitorID, span{from.Add(-day), until}, progress.ScansFrom); err != nil {
+	within := span{from.Add(-day), until} // a slot of a day before may be missed until now
+	if err := addOwnGaps(ctx, queries, pasts, within, monitorIDs); err != nil {
 		return nil, err
 	}
-	return past.Stretches(from, until), nil
+	return pasts, addSharedGaps(ctx, queries, pasts, within, monitorIDs)
 }
 
-// gapsOf gives the time that a monitor was not scanned in, of slots in a span.
-func gapsOf(
-	ctx context.Context, queries *db.Queries, monitorID int64, within span, scansFrom time.Time,
-) (missed []uptime.GapSpan, err error) {
-	own, err := queries.ListGapsOf(ctx, db.ListGapsOfParams{MonitorID: monitorID, Since: within.from, Until: within.until})
+func addOwnGaps(ctx context.Context, queries *db.Queries, pasts map[int64]*uptime.Past, within span, monitorIDs []int64) error {
+	gaps, err := queries.ListGapsOf(ctx, db.ListGapsOfParams{MonitorIDs: monitorIDs, Since: within.from, Until: within.until})
 	if err != nil {
-		return nil, fmt.Errorf("list gaps: %w", err)
+		return fmt.Errorf("list gaps: %w", err)
 	}
-	for _, gap := range own {
+	for _, gap := range gaps {
 		until := gap.FromSlot.Add(time.Duration(gap.IntervalSeconds) * time.Second)
 		if gap.UntilAt != nil {
 			until = earliest(until, *gap.UntilAt)
 		}
-		missed = append(missed, uptime.GapSpan{
-			Span: uptime.Span{From: gap.FromSlot, Until: until}, Reason: uptime.GapReason(gap.Reason),
-		})
+		addGap(pasts[gap.MonitorID], gap.FromSlot, until, gap.Reason)
 	}
-	shared, err := queries.ListSharedGaps(ctx, db.ListSharedGapsParams{MonitorID: monitorID, Since: within.from, Until: within.until})
-	if err != nil {
-		return nil, fmt.Errorf("list the gaps of its schedules: %w", err)
-	}
-	for _, gap := range shared {
-		spans, err := missedIn(ctx, queries, monitorID, gap, within, scansFrom)
-		if err != nil {
-			return nil, err
-		}
-		missed = append(missed, spans...)
-	}
-	return missed, nil
+	return nil
 }
 
-// missedIn gives the time of a gap of all monitors of a schedule in which one of them was not scanned: without that from a slot for
-// which it has a row until the next one.
-func missedIn(
-	ctx context.Context, queries *db.Queries, monitorID int64, gap db.ListSharedGapsRow, within span, scansFrom time.Time,
-) (missed []uptime.GapSpan, err error) {
+func addGap(past *uptime.Past, from, until time.Time, reason string) {
+	if from.Before(until) {
+		past.Gaps = append(past.Gaps, uptime.GapSpan{
+			Span: uptime.Span{From: from, Until: until}, Reason: uptime.GapReason(reason),
+		})
+	}
+}
+
+// addSharedGaps adds the time of gaps of all monitors of a schedule: without that from a slot for which a monitor has a row until the
+// next one.
+func addSharedGaps(
+	ctx context.Context, queries *db.Queries, pasts map[int64]*uptime.Past, within span, monitorIDs []int64,
+) error {
+	gaps, err := queries.ListSharedGaps(ctx, db.ListSharedGapsParams{
+		MonitorIDs: monitorIDs, Since: within.from, Until: within.until,
+	})
+	if err != nil {
+		return fmt.Errorf("list the gaps of schedules: %w", err)
+	}
+	spans := make([]span, len(gaps))
+	for i, gap := range gaps {
+		spans[i] = promisedOf(gap, within)
+	}
+	scanned, err := scannedIn(ctx, queries, gaps, spans)
+	if err != nil {
+		return err
+	}
+	for i, gap := range gaps {
+		from, schedule := spans[i].from, uptime.Schedule{Interval: gap.IntervalSeconds, PhaseMS: gap.PhaseMS}
+		for _, slot := range scanned[i] {
+			addGap(pasts[gap.MonitorID], from, slot, gap.Reason)
+			from = schedule.Next(slot)
+		}
+		addGap(pasts[gap.MonitorID], from, spans[i].until, gap.Reason)
+	}
+	return nil
+}
+
+// promisedOf gives the part of a gap that was promised to the monitor, from a slot on.
+func promisedOf(gap db.ListSharedGapsRow, within span) span {
 	schedule := uptime.Schedule{Interval: gap.IntervalSeconds, PhaseMS: gap.PhaseMS}
-	from := gap.FromSlot // the first slot of the gap that was promised to the monitor
+	of := span{gap.FromSlot, earliest(schedule.Next(gap.ToSlot), within.until)}
 	for _, bound := range []time.Time{gap.FromAt, within.from} {
-		if from.Before(bound) {
-			from = schedule.SlotAfter(bound.Add(-1))
+		if of.from.Before(bound) {
+			of.from = schedule.SlotAfter(bound.Add(-1))
 		}
 	}
-	until := earliest(schedule.Next(gap.ToSlot), within.until)
 	if gap.UntilAt != nil {
-		until = earliest(until, *gap.UntilAt)
+		of.until = earliest(of.until, *gap.UntilAt)
 	}
-	if !from.Before(until) {
+	return of
+}
+
+// scannedIn gives the slots in each of some gaps for which its monitor has a row, as far as the log is kept.
+func scannedIn(ctx context.Context, queries *db.Queries, gaps []db.ListSharedGapsRow, spans []span) (map[int][]time.Time, error) {
+	progress, err := queries.GetHistoryProgress(ctx)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("get what is kept: %w", err)
+	}
+	var ask db.ListScannedSlotsParams
+	for i, gap := range gaps {
+		from := latest(spans[i].from, progress.ScansFrom)
+		if !from.Before(spans[i].until) {
+			continue
+		}
+		if ask.Since.IsZero() || from.Before(ask.Since) {
+			ask.Since = from
+		}
+		ask.Until = latest(ask.Until, spans[i].until)
+		ask.Numbers, ask.MonitorIDs = append(ask.Numbers, i), append(ask.MonitorIDs, gap.MonitorID)
+		ask.IntervalsSeconds, ask.PhasesMS = append(ask.IntervalsSeconds, gap.IntervalSeconds), append(ask.PhasesMS, gap.PhaseMS)
+		ask.Sinces, ask.Untils = append(ask.Sinces, from), append(ask.Untils, spans[i].until)
+	}
+	if len(ask.Numbers) == 0 {
 		return nil, nil
 	}
-	var scanned []time.Time
-	if since := latest(from, scansFrom); since.Before(until) {
-		scanned, err = queries.ListScannedSlots(ctx, db.ListScannedSlotsParams{
-			IntervalSeconds: gap.IntervalSeconds, PhaseMS: gap.PhaseMS, MonitorID: monitorID, Since: since, Until: until,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the scans in a gap: %w", err)
-		}
+	rows, err := queries.ListScannedSlots(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("list the scans in gaps: %w", err)
 	}
-	add := func(span uptime.Span) {
-		if span.From.Before(span.Until) {
-			missed = append(missed, uptime.GapSpan{Span: span, Reason: uptime.GapReason(gap.Reason)})
-		}
+	scanned := map[int][]time.Time{}
+	for _, row := range rows {
+		scanned[row.Number] = append(scanned[row.Number], row.Slot)
 	}
-	for _, slot := range scanned {
-		add(uptime.Span{From: from, Until: slot})
-		from = schedule.Next(slot)
-	}
-	add(uptime.Span{From: from, Until: until})
-	return missed, nil
+	return scanned, nil
 }

@@ -95,8 +95,9 @@ func TestUptimeIsThatOfEverySecond(t *testing.T) {
 	for id := int64(1); id <= monitors; id++ {
 		from := random.IntN(long) - 100
 		until := from + 1 + random.IntN(long)
-		stretches, err := history.Uptime(t.Context(), pool, id, at(from), at(until))
+		all, err := history.Uptimes(t.Context(), pool, at(from), at(until), id, 1+id%monitors)
 		require.NoError(t, err)
+		stretches := all[id]
 		c := uptime.CountOf(stretches)
 		got := map[string]int64{}
 		for word, took := range map[string]time.Duration{

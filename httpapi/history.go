@@ -111,18 +111,11 @@ func newLatencyStep(step history.Step) latencyStep {
 		}
 		return new(float64(*sum) / float64(step.Times()) / 1000)
 	}
-	percentile := func(p float64) *float64 {
-		took, ok := step.Histogram.Percentile(p)
-		if !ok {
-			return nil
-		}
-		return new(float64(took.Microseconds()) / 1000)
-	}
 	return latencyStep{
 		At: step.At.UTC(), Source: step.Source,
 		Good: step.Good, Slow: step.Slow, Failed: step.Failed, Inconclusive: step.Inconclusive,
 		AvgMS: mean(step.TotalUS), MinMS: milliseconds(step.MinUS), MaxMS: milliseconds(step.MaxUS),
-		P50MS: percentile(0.5), P95MS: percentile(0.95), P99MS: percentile(0.99),
+		P50MS: percentileMS(step.Histogram, 0.5), P95MS: percentileMS(step.Histogram, 0.95), P99MS: percentileMS(step.Histogram, 0.99),
 		DNSMS: mean(step.DNSUS), ConnectMS: mean(step.ConnectUS), TLSMS: mean(step.TLSUS), WaitMS: mean(step.WaitUS),
 		TransferMS: mean(step.TransferUS),
 	}
@@ -206,10 +199,11 @@ func (a *api) getUptime(ctx context.Context, in *historyInput) (*getUptimeOutput
 	if _, err := db.New(a.Pool).GetMonitor(ctx, in.ID); err != nil {
 		return nil, fmt.Errorf("get monitor %d: %w", in.ID, err)
 	}
-	stretches, err := history.Uptime(ctx, a.Pool, in.ID, r.from, r.to)
+	uptimes, err := history.Uptimes(ctx, a.Pool, r.from, r.to, in.ID)
 	if err != nil {
 		return nil, fmt.Errorf("uptime of monitor %d: %w", in.ID, err)
 	}
+	stretches := uptimes[in.ID]
 	scans, err := history.Latency(ctx, a.Pool, in.ID, r.from, r.to, r.width)
 	if err != nil {
 		return nil, fmt.Errorf("scans of monitor %d: %w", in.ID, err)

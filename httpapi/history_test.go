@@ -176,6 +176,60 @@ func TestHistory(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, a.get(monitorsPath+"/999999/uptime").status)
 	})
 
+	t.Run("AListIncludesThePast", func(t *testing.T) {
+		t.Parallel()
+		type list struct {
+			Data []struct {
+				ID   int64
+				Past *struct {
+					Slots    []map[string]any `json:"slots"`
+					Uptime7d *float64         `json:"uptime_7d"`
+					P95MS24h *float64         `json:"p95_ms_24h"`
+				}
+			}
+		}
+		var got list
+		a.get(monitorsPath).into(&got)
+		require.Nil(t, got.Data[0].Past)
+		got = list{}
+		a.get(monitorsPath + "?include=bars,uptime,latency").into(&got)
+		require.Len(t, got.Data[0].Past.Slots, 60)
+		require.InDelta(t, 0.727, *got.Data[0].Past.Uptime7d, 0.2)
+		require.InEpsilon(t, 10, *got.Data[0].Past.P95MS24h, 0.045)
+		got = list{}
+		a.get(monitorsPath + "?include=uptime").into(&got)
+		require.Nil(t, got.Data[0].Past.Slots)
+		require.NotNil(t, got.Data[0].Past.Uptime7d)
+		require.Equal(t, http.StatusBadRequest, a.get(monitorsPath+"?include=bars,nothing").status)
+	})
+
+	t.Run("Summary", func(t *testing.T) {
+		t.Parallel()
+		var got struct {
+			Monitors int
+			ByStatus map[string]int `json:"by_status"`
+			Promised float64        `json:"promised_scans_per_second"`
+			Slowest  []struct{ ID int64 }
+			MostDown []struct {
+				ID   int64
+				Down float64 `json:"down_seconds"`
+			} `json:"most_down"`
+		}
+		a.get("/api/v1/summary").into(&got)
+		require.Equal(t, 1, got.Monitors)
+		require.Len(t, got.ByStatus, len(uptime.Statuses()))
+		require.Equal(t, 1, got.ByStatus["pending"])
+		require.InEpsilon(t, 1.0/60, got.Promised, 1e-9)
+		require.Empty(t, got.Slowest, "nothing is rolled up")
+		require.Len(t, got.MostDown, 1)
+		require.Equal(t, created.ID, got.MostDown[0].ID)
+		require.InDelta(t, 1800, got.MostDown[0].Down, 1e-9)
+
+		a.create(`{"url":"http://example.com/other","interval_seconds":60}`)
+		a.get("/api/v1/summary").into(&got)
+		require.Equal(t, 1, got.Monitors, "it is kept for a moment")
+	})
+
 	t.Run("Storage", func(t *testing.T) {
 		t.Parallel()
 		var got struct {

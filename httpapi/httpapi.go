@@ -58,6 +58,8 @@ type api struct {
 	huma     huma.API
 	monitors *monitors.Store
 	bulks    *semaphore.Weighted // bulk bodies, which become many times as large when they are decoded
+
+	summaries summaries
 }
 
 // New makes the handler of every path of the API, its documentation at /docs and its health at /livez and /readyz.
@@ -112,6 +114,7 @@ func (a *api) addRoutes() {
 		mayMiss(), a.getLatency)
 	handle(a, ofHistory.operation(http.MethodGet, monitor+"/uptime", "get-uptime", "How a monitor's time counts", getUptimeDoc).
 		mayMiss(), a.getUptime)
+	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/summary", "get-summary", "All monitors at a glance", getSummaryDoc), a.getSummary)
 	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/storage", "get-storage", "What is kept", getStorageDoc), a.getStorage)
 
 	handle(a, ofHealth.operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc), a.listWarnings)
@@ -132,7 +135,7 @@ func (a *api) mendDocument() {
 		}
 	}
 	shown := document.Components.Schemas.Map()["MonitorBody"]
-	shown.Required = slices.Sorted(maps.Keys(shown.Properties))
+	shown.Required = slices.DeleteFunc(slices.Sorted(maps.Keys(shown.Properties)), func(name string) bool { return name == "past" })
 	for _, name := range neverNull() {
 		property := *shown.Properties[name]
 		property.Nullable = false

@@ -119,6 +119,8 @@ type monitorBody struct {
 	Version     int           `json:"version" doc:"Goes up with each change." example:"1"`
 	CreatedAt   time.Time     `json:"created_at" doc:"When it was created." example:"2026-11-24T09:00:00Z"`
 	UpdatedAt   time.Time     `json:"updated_at" doc:"When it was last changed." example:"2026-11-24T09:00:00Z"`
+
+	Past *pastBody `json:"past,omitzero" doc:"What a list shows of its past, if that is included."`
 }
 
 // newMonitorBody shows a monitor. Of its secrets the names are enough.

@@ -129,14 +129,15 @@ func (a *api) deleteMonitor(ctx context.Context, in *monitorInput) (*struct{}, e
 }
 
 type listMonitorsInput struct {
-	Status string `query:"status" enum:"pending,up,degraded,down,unknown,paused" doc:"Only those that stand there." example:"down"`
-	Key    string `query:"key" maxLength:"200" doc:"Only the one with this key." example:"shop/checkout"`
-	Host   string `query:"host" maxLength:"253" doc:"Only those of this host." example:"example.com"`
-	Tag    string `query:"tag" maxLength:"50" doc:"Only those with this tag." example:"prod"`
-	Query  string `query:"q" maxLength:"200" doc:"Only those whose name, url or key holds this text, in any case." example:"shop"`
-	Sort   string `query:"sort" enum:"id,name" default:"id" doc:"In which order." example:"name"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
-	Cursor string `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same sort." example:""`
+	Status  string   `query:"status" enum:"pending,up,degraded,down,unknown,paused" doc:"Only those that stand there." example:"down"`
+	Key     string   `query:"key" maxLength:"200" doc:"Only the one with this key." example:"shop/checkout"`
+	Host    string   `query:"host" maxLength:"253" doc:"Only those of this host." example:"example.com"`
+	Tag     string   `query:"tag" maxLength:"50" doc:"Only those with this tag." example:"prod"`
+	Query   string   `query:"q" maxLength:"200" doc:"Only those whose name, url or key holds this text, in any case." example:"shop"`
+	Include []string `query:"include" enum:"bars,uptime,latency" doc:"What to show of their past besides, comma-separated. bars: what came of the last 60 slots, and the last scan. uptime: the ratios of 24 hours, 7 days and 30 days. latency: percentiles of 24 hours." example:"bars,uptime"`
+	Sort    string   `query:"sort" enum:"id,name" default:"id" doc:"In which order." example:"name"`
+	Limit   int      `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
+	Cursor  string   `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same sort." example:""`
 }
 
 type listMonitorsOutput struct{ Body page[monitorBody] }
@@ -180,6 +181,9 @@ func (a *api) listMonitors(ctx context.Context, in *listMonitorsInput) (*listMon
 		if bodies[i], err = a.stored(row.Monitor, row.MonitorState); err != nil {
 			return nil, err
 		}
+	}
+	if err := a.addPasts(ctx, in.Include, rows[:min(len(rows), in.Limit)], bodies); err != nil {
+		return nil, err
 	}
 	return &listMonitorsOutput{Body: pageOf(bodies, in.Limit, func(b monitorBody) monitorBody { return b }, func(last monitorBody) any {
 		return monitorCursor{Sort: in.Sort, ID: last.ID, Name: last.Name.Value}

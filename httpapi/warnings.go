@@ -15,7 +15,7 @@ const listedWarnings = 50
 
 // warningBody is a warning as the API shows it.
 type warningBody struct {
-	Kind          string     `json:"kind" doc:"What it is, as a word that never changes. no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ by more than 2 s. sentinel_silent: a sentinel does not answer, though others do. queue_paused: somebody paused a queue of jobs. rounds_waiting: no worker takes rounds." example:"no_sight"`
+	Kind          string     `json:"kind" doc:"What it is, as a word that never changes. no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ by more than 2 s. sentinel_silent: a sentinel does not answer, though others do. queue_paused: somebody paused a queue of jobs. rounds_waiting: no worker takes rounds. scans_cut_by_size: the log is cut by its size. rollups_late: the log is not rolled up, and so nothing is dropped." example:"no_sight"`
 	Message       string     `json:"message" doc:"What it means, in words." example:"Workers cannot see the network."`
 	OpenedAt      time.Time  `json:"opened_at" doc:"Since when." example:"2026-11-24T10:00:00Z"`
 	SeenAt        time.Time  `json:"seen_at" doc:"When it was last known to be so." example:"2026-11-24T10:05:00Z"`

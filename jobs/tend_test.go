@@ -223,9 +223,9 @@ func TestTend(t *testing.T) {
 func TestRoundsThatNobodyTakes(t *testing.T) {
 	t.Parallel()
 	p := newProcess(t)
-	rounds := sight.NewRounds(p.Pool, "api", slog.New(&p.Logs))
+	watch := sight.NewWatch(p.Pool, "api", slog.New(&p.Logs))
 	open := func() []string {
-		require.NoError(t, rounds.Look(t.Context()))
+		require.NoError(t, watch.Look(t.Context()))
 		return dbtest.Column[string](t, p.Pool, "SELECT kind FROM warnings WHERE closed_at IS NULL ORDER BY kind")
 	}
 	require.Empty(t, open())
@@ -235,7 +235,7 @@ func TestRoundsThatNobodyTakes(t *testing.T) {
 	require.Empty(t, open(), "not one of ours")
 	require.NoError(t, p.Queue.QueuePause(t.Context(), "rounds", nil))
 	require.Equal(t, []string{"queue_paused"}, open())
-	p.Logs.Await(t, "a queue is paused")
+	p.Logs.Await(t, "warning raised")
 	require.NoError(t, p.Queue.QueueResume(t.Context(), "rounds", nil))
 	require.Empty(t, open())
 
@@ -247,12 +247,19 @@ func TestRoundsThatNobodyTakes(t *testing.T) {
 	require.Equal(t, []string{"rounds_waiting"}, open())
 	p.Exec(t, "UPDATE river_job SET state = 'running', attempted_at = now() WHERE kind = 'round'")
 	require.Empty(t, open())
-	require.Equal(t, 2, p.Count(t, "warnings WHERE processes = '{api}' AND closed_at IS NOT NULL"))
+
+	p.Exec(t, "INSERT INTO history_progress (closed_until, rolled_until, days_until) VALUES (now(), now() - interval '359 minutes', now())")
+	require.Empty(t, open())
+	p.Exec(t, "UPDATE history_progress SET rolled_until = now() - interval '361 minutes', cut_by_size = true")
+	require.Equal(t, []string{"rollups_late", "scans_cut_by_size"}, open())
+	p.Exec(t, "UPDATE history_progress SET rolled_until = now(), cut_by_size = false")
+	require.Empty(t, open())
+	require.Equal(t, 4, p.Count(t, "warnings WHERE processes = '{api}' AND closed_at IS NOT NULL"))
 	require.NotZero(t, monitor.ID)
 
 	// What this process raised is nobody's matter when it ends.
 	require.NoError(t, p.Queue.QueuePause(t.Context(), "*", nil))
-	stop := wait.Beside(t.Context(), rounds.Run)
+	stop := wait.Beside(t.Context(), watch.Run)
 	require.Eventually(t, func() bool { return p.Count(t, "warnings WHERE closed_at IS NULL") == 1 }, 10*time.Second, time.Millisecond)
 	stop()
 	require.Zero(t, p.Count(t, "warnings WHERE closed_at IS NULL"))

@@ -138,7 +138,7 @@ func (p *program) serve(ctx context.Context, roles roles) error {
 	}
 
 	defer wait.Beside(ctx, sight.NewClock(s.registry, pool, s.name, time.Now, logger).Run)()
-	defer wait.Beside(ctx, sight.NewRounds(pool, s.name, logger).Run)()
+	defer wait.Beside(ctx, sight.NewWatch(pool, s.name, logger).Run)()
 	defer wait.Beside(ctx, func(ctx context.Context) { s.renew(ctx, floor) })()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.tellMetrics(ctx) })

@@ -134,68 +134,101 @@ FROM (
         unnest(@outcomes::text[]) AS outcome
 ) AS c;
 
--- ListSchedules gives when a monitor was promised scans.
+-- ListSchedules gives when monitors were promised scans.
 -- name: ListSchedules :many
 SELECT * FROM monitor_schedules
-WHERE monitor_id = @monitor_id
-ORDER BY from_at;
+WHERE monitor_id = ANY(@monitor_ids::bigint[])
+ORDER BY monitor_id, from_at;
 
--- ListStatusChanges gives the changes of a monitor's status that hold and are before until.
+-- ListStatusChanges gives the changes of monitors' statuses that hold and are before until.
 -- name: ListStatusChanges :many
-SELECT c.at::timestamptz AS at, c.status::text AS status
+SELECT c.monitor_id, c.at::timestamptz AS at, c.status::text AS status
 FROM (
     SELECT
-        s.at, s.status, s.id,
-        min(s.at) OVER (ORDER BY s.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS later_at
+        s.monitor_id, s.at, s.status, s.id,
+        min(s.at) OVER (PARTITION BY s.monitor_id ORDER BY s.id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS later_at
     FROM status_changes AS s
-    WHERE s.monitor_id = @monitor_id
+    WHERE s.monitor_id = ANY(@monitor_ids::bigint[])
 ) AS c
 WHERE (c.later_at IS NULL OR c.at < c.later_at) AND c.at < @until::timestamptz
-ORDER BY c.at, c.id;
+ORDER BY c.monitor_id, c.at, c.id;
 
--- ListGapsOf gives the gaps that are a monitor's own, with slots from since until before until, each with the end of the promise
--- that it is of, if that has one.
+-- ListGapsOf gives the gaps that are monitors' own, with slots from since until before until, each with the end of the promise that
+-- it is of, if that has one.
 -- name: ListGapsOf :many
-SELECT g.from_slot, g.interval_seconds, g.reason, s.until_at
+SELECT g.monitor_id::bigint AS monitor_id, g.from_slot, g.interval_seconds, g.reason, s.until_at
 FROM scan_gaps AS g
 LEFT JOIN monitor_schedules AS s
     ON
         s.monitor_id = g.monitor_id AND s.interval_seconds = g.interval_seconds AND s.phase_ms = g.phase_ms
         AND s.from_at <= g.from_slot AND s.until_at > g.from_slot
-WHERE g.monitor_id = @monitor_id::bigint AND g.from_slot >= @since::timestamptz AND g.from_slot < @until::timestamptz
-ORDER BY g.from_slot;
+WHERE g.monitor_id = ANY(@monitor_ids::bigint[]) AND g.from_slot >= @since::timestamptz AND g.from_slot < @until::timestamptz
+ORDER BY g.monitor_id, g.from_slot;
 
--- ListSharedGaps gives the gaps of all monitors of the schedules that a monitor had, with slots from since until before until, each
--- with the time for which the schedule was the monitor's.
+-- ListSharedGaps gives the gaps of all monitors of the schedules that some had, with slots from since until before until, each with
+-- the time for which the schedule was the monitor's.
 -- name: ListSharedGaps :many
-SELECT g.from_slot, g.to_slot, g.reason, s.interval_seconds, s.phase_ms, s.from_at, s.until_at
+SELECT s.monitor_id, g.from_slot, g.to_slot, g.reason, s.interval_seconds, s.phase_ms, s.from_at, s.until_at
 FROM monitor_schedules AS s
 INNER JOIN scan_gaps AS g
     ON
         g.monitor_id IS NULL AND g.interval_seconds = s.interval_seconds AND g.phase_ms = s.phase_ms
         AND g.to_slot >= greatest(s.from_at, @since::timestamptz) AND g.from_slot < least(s.until_at, @until::timestamptz)
-WHERE s.monitor_id = @monitor_id AND s.from_at < @until::timestamptz
-ORDER BY g.from_slot, g.to_slot;
+WHERE s.monitor_id = ANY(@monitor_ids::bigint[]) AND s.from_at < @until::timestamptz
+ORDER BY s.monitor_id, g.from_slot, g.to_slot;
 
--- ListScannedSlots gives those slots of a schedule from since until before until for which a monitor has a row.
+-- ListScannedSlots gives those slots of schedules, each of a monitor from one instant until before another, for which the monitor
+-- has a row. All are from since until before until.
 -- name: ListScannedSlots :many
-SELECT l.slot::timestamptz AS slot
-FROM slots_of(@interval_seconds::integer, @phase_ms::integer, @since::timestamptz, @until::timestamptz) AS due (slot)
+SELECT due.number::integer AS number, l.slot::timestamptz AS slot
+FROM (
+    SELECT range.number, range.monitor_id, slots_of(range.interval_seconds, range.phase_ms, range.since, range.until) AS slot
+    FROM (
+        SELECT
+            unnest(@numbers::integer[]) AS number, unnest(@monitor_ids::bigint[]) AS monitor_id,
+            unnest(@intervals_seconds::integer[]) AS interval_seconds, unnest(@phases_ms::integer[]) AS phase_ms,
+            unnest(@sinces::timestamptz[]) AS since, unnest(@untils::timestamptz[]) AS until
+    ) AS range
+) AS due
 CROSS JOIN LATERAL (
     SELECT m.slot FROM monitor_log AS m
     WHERE
-        m.slot = due.slot AND m.monitor_id = @monitor_id::bigint
+        m.slot = due.slot AND m.monitor_id = due.monitor_id
         AND m.slot >= @since::timestamptz AND m.slot < @until::timestamptz
 ) AS l
-ORDER BY l.slot;
+ORDER BY due.number, l.slot;
 
--- SumScans gives the scans of a monitor from since until before until, summed up in steps.
+-- ListBars gives the scans of monitors of one interval at their slots from since until before until.
+-- name: ListBars :many
+SELECT due.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
+FROM (
+    SELECT m.monitor_id, slots_of(@interval_seconds::integer, m.phase_ms, @since::timestamptz, @until::timestamptz) AS slot
+    FROM (SELECT unnest(@monitor_ids::bigint[]) AS monitor_id, unnest(@phases_ms::integer[]) AS phase_ms) AS m
+) AS due
+CROSS JOIN LATERAL (
+    SELECT s.slot, s.outcome, s.total_us FROM monitor_log AS s
+    WHERE
+        s.slot = due.slot AND s.monitor_id = due.monitor_id
+        AND s.slot >= @since::timestamptz AND s.slot < @until::timestamptz
+) AS l
+ORDER BY due.monitor_id, l.slot;
+
+-- ListHistograms gives the histograms of monitors' hours from since until before until.
+-- name: ListHistograms :many
+SELECT h.monitor_id, h.histogram FROM scan_hours AS h
+WHERE
+    h.from_at = ANY(ARRAY(
+        SELECT generate_series(@since::timestamptz, @until::timestamptz, INTERVAL '1 hour')
+    )::timestamptz[])
+    AND h.monitor_id = ANY(@monitor_ids::bigint[]) AND h.from_at >= @since::timestamptz AND h.from_at < @until::timestamptz;
+
+-- SumScans gives the scans of monitors from since until before until, summed up in steps.
 -- name: SumScans :many
 SELECT
     s.from_at, s.monitor_id, s.total_us, s.dns_us, s.connect_us, s.tls_us, s.wait_us, s.transfer_us, s.good, s.slow, s.failed,
     s.inconclusive, s.min_us, s.max_us, s.histogram
 FROM summed_scans(
-    @since::timestamptz, @until::timestamptz, make_interval(secs => @step_seconds::integer), 0, 0, ARRAY[@monitor_id::bigint]
+    @since::timestamptz, @until::timestamptz, make_interval(secs => @step_seconds::integer), 0, 0, @monitor_ids::bigint[]
 ) AS s
 ORDER BY s.from_at;
 

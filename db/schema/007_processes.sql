@@ -30,7 +30,7 @@ CREATE TABLE warnings (
 );
 
 COMMENT ON TABLE warnings IS 'Trouble of Riverwatch itself: one row however many monitors and processes it is about.';
-COMMENT ON COLUMN warnings.kind IS 'no_sight: a worker cannot see the network. clock_skew: the clocks of a process and of the database differ.';
+COMMENT ON COLUMN warnings.kind IS 'What it is about, such as no_sight, as a word that never changes; the API''s documentation lists all.';
 COMMENT ON COLUMN warnings.processes IS 'All processes that it was about.';
 COMMENT ON COLUMN warnings.open_processes IS 'Those that it is still about.';
 COMMENT ON COLUMN warnings.seen_at IS 'When it was last true: who raises a warning renews it every few seconds. One that is not renewed for a minute is closed.';
