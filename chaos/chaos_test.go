@@ -40,7 +40,26 @@ func TestMain(m *testing.M) {
 
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	eachFault(t, faults(), runFault)
+	together := slices.DeleteFunc(faults(), func(f fault) bool { return *longRun && f.setup.alone })
+	eachFault(t, together, beside(runFault))
+}
+
+// beside runs a fault beside others.
+func beside(run func(t *testing.T, f fault, seed uint64)) func(t *testing.T, f fault, seed uint64) {
+	return func(t *testing.T, f fault, seed uint64) {
+		t.Helper()
+		t.Parallel()
+		run(t, f, seed)
+	}
+}
+
+// One fault after the other, before all that run in parallel.
+func TestChaosAlone(t *testing.T) { //nolint:paralleltest // that is what it is for
+	if !*longRun {
+		return // they run with the others
+	}
+	alone := slices.DeleteFunc(faults(), func(f fault) bool { return !f.setup.alone })
+	eachFault(t, alone, runFault)
 }
 
 // eachFault runs those faults that are wanted, each with each seed.
@@ -56,7 +75,6 @@ func eachFault(t *testing.T, faults []fault, run func(t *testing.T, f fault, see
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s/%d", f.id, f.name, first+round), func(t *testing.T) {
-				t.Parallel()
 				t.Cleanup(func() {
 					if t.Failed() {
 						t.Logf("run it again: make chaos SEED=%d FAULT=%s", first+round, f.id)

@@ -40,7 +40,7 @@ func changeFaults() []fault {
 		{"F65", "the log has two thousand chunks", false, setup{
 			ownCluster: true, monitors: 200, noClient: true, gaps: lostWithTheDatabase, late: lateAgain, healed: databaseIsBack,
 		}, fillWithChunks},
-		{"F64", "two bulks change the same monitors again and again", true, setup{}, changeInBulk},
+		{"F64", "two bulks change the same monitors again and again", true, setup{alone: true}, changeInBulk},
 	}
 }
 

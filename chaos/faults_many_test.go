@@ -26,8 +26,8 @@ import (
 // Faults of there being very many of something: targets that fail, rounds that wait, chunks of the log.
 func manyFaults() []fault {
 	return []fault{
-		{"F36", "there is a backlog", false, setup{gaps: lostWithWorkers, late: lateAgain}, pileUp},
-		{"F60", "very many monitors fail fast at once", false, setup{sick: true, noClient: true, workerEnv: []string{
+		{"F36", "there is a backlog", false, setup{alone: true, gaps: lostWithWorkers, late: lateAgain}, pileUp},
+		{"F60", "very many monitors fail fast at once", false, setup{alone: true, sick: true, noClient: true, workerEnv: []string{
 			"RIVERWATCH_RETRIES_PER_SECOND=" + itoa(secondLooks),
 		}}, failMany},
 	}

@@ -27,7 +27,7 @@ import (
 func overloadFaults() []fault {
 	return []fault{
 		{"F59", "there is more to scan than the processor carries", false, setup{
-			workers: 1, noClient: true, gaps: []string{"overloaded", "service_down"}, late: interval * time.Second,
+			alone: true, workers: 1, noClient: true, gaps: []string{"overloaded", "service_down"}, late: interval * time.Second,
 		}, overload},
 	}
 }

@@ -44,7 +44,7 @@ func insideFaults() []fault {
 
 func TestInside(t *testing.T) {
 	t.Parallel()
-	eachFault(t, insideFaults(), runInside)
+	eachFault(t, insideFaults(), beside(runInside))
 }
 
 func runInside(t *testing.T, f fault, seed uint64) {

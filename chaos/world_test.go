@@ -34,6 +34,7 @@ type setup struct {
 	monitors   int  // 0: defaultMonitors
 	workers    int  // 0: 2
 	ownCluster bool // a server of its own, which the fault may hurt
+	alone      bool // in the long run it asks how fast, or is a load that would starve others: nothing runs beside it
 	noClient   bool // nobody creates monitors meanwhile
 	workerEnv  []string
 	prepare    func(t *testing.T, w *world) // what must be there first
