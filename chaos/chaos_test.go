@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-func TestChaos(t *testing.T) {
+func TestChaos(t *testing.T) { //nolint:tparallel // beside sees to that
 	t.Parallel()
 	together := slices.DeleteFunc(faults(), func(f fault) bool { return *longRun && f.setup.alone })
 	eachFault(t, together, beside(runFault))
@@ -88,7 +88,7 @@ func eachFault(t *testing.T, faults []fault, run func(t *testing.T, f fault, see
 
 // faults lists those of whole worlds; insideFaults has the others.
 func faults() []fault {
-	return slices.Concat(processFaults(), databaseFaults(), serverFaults(), networkFaults(), resourceFaults(), changeFaults(), manyFaults(), overloadFaults())
+	return slices.Concat(processFaults(), databaseFaults(), serverFaults(), networkFaults(), resourceFaults(), changeFaults(), manyFaults(), overloadFaults(), backupFaults())
 }
 
 func wanted(f fault) bool {
@@ -107,6 +107,10 @@ func runFault(t *testing.T, f fault, seed uint64) {
 	f.inject(t, w)
 	w.heal(t)
 	w.stop(t)
+	if f.setup.check != nil {
+		f.setup.check(t, w)
+		return
+	}
 	w.check(t)
 }
 

@@ -77,8 +77,8 @@ func recordAcross(ctx context.Context, pool db.Conn, inserts queue.Queue, monito
 }
 
 // dropChunks drops what is older than some seconds, each second, while the API reads the log. What goes is put aside, and
-// put back for the checks. (There is no retention yet that would refuse a row which comes too late for it, issue 17: none
-// is that late here.)
+// put back for the checks. (Retention drops only what is rolled up, which takes an hour; that a row which comes too late for it is
+// refused, and makes no chunk, record's TestLateScans holds.)
 func dropChunks(t *testing.T, w *world) {
 	t.Helper()
 	w.exec(t, "CREATE TABLE dropped (LIKE monitor_log)")

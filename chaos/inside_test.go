@@ -42,7 +42,7 @@ func insideFaults() []fault {
 	}
 }
 
-func TestInside(t *testing.T) {
+func TestInside(t *testing.T) { //nolint:tparallel // beside sees to that
 	t.Parallel()
 	eachFault(t, insideFaults(), beside(runInside))
 }

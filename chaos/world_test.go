@@ -41,6 +41,8 @@ type setup struct {
 	chunks     time.Duration                // of the log; 0: as long as the program has them
 	config     func(n int) map[string]any   // of a monitor, besides what all have
 
+	check func(t *testing.T, w *world) // in place of all checks; nil: these
+
 	gaps     []string      // the reasons that gaps may have; none: there may be no gap
 	late     time.Duration // how late a scan may be; 0: 6 s, and in the short run, which asserts no times, what none can be
 	sick     bool          // the target may be found failing
