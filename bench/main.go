@@ -82,6 +82,7 @@ var modes = map[string]mode{
 	"idle":       {"the memory of a worker with nothing to do", runIdle, decode[idleResult]},
 	"memory":     {"the most memory that targets can make a worker take", runMemory, decode[memoryResult]},
 	"day":        {"WAL and bytes a row, on top of a day of log", runDay, decode[dayResult]},
+	"pages":      {"how long the API takes to read the past", runPages, decode[pagesResult]},
 	"pair":       {"two workers of one fleet, with another program or environment", runPair, decode[pairResult]},
 	"blackbox":   {"beside Prometheus and blackbox_exporter: see bench/blackbox.sh", runBlackbox, decode[blackboxResult]},
 }
