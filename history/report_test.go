@@ -233,9 +233,17 @@ func TestQuestionsOfTheManual(t *testing.T) {
 	}
 	number := func(value any) float64 {
 		t.Helper()
-		f, err := value.(pgtype.Numeric).Float64Value()
+		numeric, ok := value.(pgtype.Numeric)
+		require.True(t, ok)
+		float, err := numeric.Float64Value()
 		require.NoError(t, err)
-		return f.Float64
+		return float.Float64
+	}
+	instant := func(value any) time.Time {
+		t.Helper()
+		at, ok := value.(time.Time)
+		require.True(t, ok)
+		return at.UTC()
 	}
 	require.Len(t, of("How long was it down last month, and how slow was it at its worst hour?"), 1)
 	require.Equal(t, int64(2), of("Which monitors were slowest this week?")[0]["id"])
@@ -247,8 +255,8 @@ func TestQuestionsOfTheManual(t *testing.T) {
 	outages := of("Which outages were there yesterday?")
 	require.Len(t, outages, 1)
 	require.Equal(t, int64(1), outages[0]["id"])
-	require.Equal(t, began.Add(20*time.Second), outages[0]["from_at"].(time.Time).UTC())
-	require.Equal(t, began, of("With which scan did an outage begin?")[0]["slot"].(time.Time).UTC())
+	require.Equal(t, began.Add(20*time.Second), instant(outages[0]["from_at"]))
+	require.Equal(t, began, instant(of("With which scan did an outage begin?")[0]["slot"]))
 	failed := of("What failed in the last hour, and how?")
 	require.Equal(t, []any{"timeout_connect", int64(6)}, []any{failed[0]["outcome"], failed[0]["scans"]})
 	gaps := of("Why was something not scanned, in the last week?")
