@@ -23,8 +23,8 @@ import (
 const (
 	targetsDoc = "Where the monitors stand and what their last scans came to, for Prometheus, by the names that blackbox_exporter " +
 		"has. It is read from the database, so that each replica answers the same: scrape one. A monitor whose last two slots " +
-		"have no conclusive scan has no probe_ metrics. At most 10,000 monitors are shown: riverwatch_targets_cut is 1 if there are more, and ?tag= shows " +
-		"those with a tag. Answers are kept for 15 seconds."
+		"have no conclusive scan has no probe_ metrics. At most 10,000 monitors are shown: riverwatch_targets_cut is 1 if there are more, " +
+		"and ?tag= shows those with a tag. Answers are kept for 15 seconds."
 
 	mostTargets     = 10_000
 	targetsTimeout  = 9 * time.Second // Prometheus gives up after 10
