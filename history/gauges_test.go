@@ -65,6 +65,7 @@ func TestGauges(t *testing.T) {
 	dbtest.Exec(t, p.Pool, "ALTER TABLE history_progress RENAME TO away")
 	clock = clock.Add(time.Minute)
 	require.Empty(t, gaugesOf(t, registry))
+	require.Empty(t, gaugesOf(t, registry), "nor does what was so before come back")
 }
 
 // A scrape goes on without a database, and the log says why.

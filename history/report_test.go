@@ -204,7 +204,9 @@ func TestQuestionsOfTheManual(t *testing.T) {
 		failed.Outcome, failed.LateMS = uptime.TimeoutConnect, 7
 		scans = append(scans, failed)
 	}
-	dbtest.Insert(t, pool, scans...)
+	ours := dbtest.Scan(1, began.Add(-5*time.Second)) // between the last good one and the first that failed
+	ours.Outcome = uptime.Inconclusive
+	dbtest.Insert(t, pool, append(scans, ours)...)
 	dbtest.Exec(t, pool, "SELECT roll_up_hour(h, 0, 100, NULL) FROM unnest($1::timestamptz[]) AS h", []time.Time{history.HourOf(began), history.HourOf(began).Add(-time.Hour)})
 	dbtest.Exec(t, pool, "SELECT roll_up_day($1, 0, 100, NULL)", yesterday)
 	dbtest.Exec(t, pool, "INSERT INTO scan_gaps VALUES (10, 250, NULL, $1, $2, 'service_down', now())", began.Add(-time.Hour), began.Add(-time.Hour+90*time.Second))
