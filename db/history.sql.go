@@ -155,26 +155,24 @@ func (q *Queries) LetRun(ctx context.Context) error {
 }
 
 const listBars = `-- name: ListBars :many
-SELECT due.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
-FROM (
-    SELECT m.monitor_id, slots_of($1::integer, m.phase_ms, $2::timestamptz, $3::timestamptz) AS slot
-    FROM (SELECT unnest($4::bigint[]) AS monitor_id, unnest($5::integer[]) AS phase_ms) AS m
-) AS due
+SELECT l.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
+FROM (SELECT unnest($1::bigint[]) AS monitor_id, unnest($2::integer[]) AS phase_ms) AS m
 CROSS JOIN LATERAL (
-    SELECT s.slot, s.outcome, s.total_us FROM monitor_log AS s
+    SELECT s.monitor_id, s.slot, s.outcome, s.total_us FROM monitor_log AS s
     WHERE
-        s.slot = due.slot AND s.monitor_id = due.monitor_id
-        AND s.slot >= $2::timestamptz AND s.slot < $3::timestamptz
+        s.slot = ANY(ARRAY(
+            SELECT slots_of($3::integer, m.phase_ms, $4::timestamptz, $5::timestamptz)
+        ))
+        AND s.monitor_id = m.monitor_id AND s.slot >= $4::timestamptz AND s.slot < $5::timestamptz
 ) AS l
-ORDER BY due.monitor_id, l.slot
 `
 
 type ListBarsParams struct {
+	MonitorIDs      []int64
+	PhasesMS        []int
 	IntervalSeconds int
 	Since           time.Time
 	Until           time.Time
-	MonitorIDs      []int64
-	PhasesMS        []int
 }
 
 type ListBarsRow struct {
@@ -187,11 +185,11 @@ type ListBarsRow struct {
 // ListBars gives the scans of monitors of one interval at their slots from since until before until.
 func (q *Queries) ListBars(ctx context.Context, arg ListBarsParams) ([]ListBarsRow, error) {
 	rows, err := q.db.Query(ctx, listBars,
+		arg.MonitorIDs,
+		arg.PhasesMS,
 		arg.IntervalSeconds,
 		arg.Since,
 		arg.Until,
-		arg.MonitorIDs,
-		arg.PhasesMS,
 	)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,10 @@ package db_test
 import (
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -133,6 +135,24 @@ func TestMigrations(t *testing.T) {
 		require.Greater(t, cuts(t, proxy, up), 5)
 		require.Equal(t, latest+2, versions(t, pool).Riverwatch)
 		require.Equal(t, 1, count(t, pool, "pg_index WHERE indexrelid = 'monitors_updated'::regclass AND indisvalid"))
+	})
+
+	t.Run("WithoutTheRightToMakeRoles", func(t *testing.T) {
+		t.Parallel()
+		databaseURL := dbtest.EmptyURL(t)
+		admin := dbtest.Open(t, databaseURL)
+		parsed, err := url.Parse(databaseURL)
+		require.NoError(t, err)
+		owner := "owner_of_" + strings.TrimPrefix(parsed.Path, "/")
+		dbtest.Exec(t, admin, "CREATE EXTENSION timescaledb; CREATE ROLE "+owner+" LOGIN PASSWORD 'owner'; ALTER DATABASE "+parsed.Path[1:]+" OWNER TO "+owner)
+		t.Cleanup(func() {
+			dbtest.Exec(t, admin, "REASSIGN OWNED BY "+owner+" TO CURRENT_USER; DROP OWNED BY "+owner+"; DROP ROLE "+owner)
+		})
+		parsed.User = url.UserPassword(owner, "owner")
+		require.NoError(t, db.MigrateUp(t.Context(), parsed.String(), chunk, discard))
+		pool := dbtest.Open(t, parsed.String())
+		require.True(t, versions(t, pool).Current())
+		dbtest.Exec(t, pool, "SELECT * FROM report.uptime_daily")
 	})
 
 	t.Run("TenProcessesAtOnce", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"riverwatch/db/dbtest"
@@ -47,14 +48,15 @@ const slowUptime = `
 		) AS stood
 	) AS counted GROUP BY 1`
 
-// Of monitors with a past of pauses, other intervals, outages, gaps and scans that were taken back, the seconds are those of a query
-// that looks at each second by itself.
-func TestUptimeIsThatOfEverySecond(t *testing.T) {
-	t.Parallel()
-	pool := dbtest.New(t)
-	const monitors, long = 25, 3000 // seconds
-	random := rand.New(rand.NewPCG(17, 4))
-	at := func(second int) time.Time { return noon.Add(time.Duration(second) * time.Second) }
+const monitorsWithPasts, pastsLast = 25, 3000 // seconds
+
+func secondOfPasts(second int) time.Time { return noon.Add(time.Duration(second) * time.Second) }
+
+// insertPasts gives monitors 1, 2… a past of pauses, other intervals, outages, gaps and scans that were taken back.
+func insertPasts(t *testing.T, pool *pgxpool.Pool, random *rand.Rand) {
+	t.Helper()
+	const monitors, long = monitorsWithPasts, pastsLast
+	at := secondOfPasts
 	statuses := []string{"pending", "up", "up", "degraded", "down", "unknown", "paused"}
 	reasons := uptime.GapReasons()
 	for id := int64(1); id <= monitors; id++ {
@@ -92,10 +94,19 @@ func TestUptimeIsThatOfEverySecond(t *testing.T) {
 			}
 		}
 	}
-	for id := int64(1); id <= monitors; id++ {
-		from := random.IntN(long) - 100
-		until := from + 1 + random.IntN(long)
-		all, err := history.Uptimes(t.Context(), pool, at(from), at(until), id, 1+id%monitors)
+}
+
+// Of such monitors, the seconds are those of a query that looks at each second by itself.
+func TestUptimeIsThatOfEverySecond(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	random := rand.New(rand.NewPCG(17, 4))
+	insertPasts(t, pool, random)
+	at := secondOfPasts
+	for id := int64(1); id <= monitorsWithPasts; id++ {
+		from := random.IntN(pastsLast) - 100
+		until := from + 1 + random.IntN(pastsLast)
+		all, err := history.Uptimes(t.Context(), pool, at(from), at(until), id, id+1)
 		require.NoError(t, err)
 		stretches := all[id]
 		c := uptime.CountOf(stretches)

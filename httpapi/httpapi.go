@@ -57,6 +57,7 @@ type api struct {
 	Config
 	huma     huma.API
 	monitors *monitors.Store
+	targets  *targets
 	bulks    *semaphore.Weighted // bulk bodies, which become many times as large when they are decoded
 
 	summaries summaries
@@ -75,6 +76,7 @@ func New(config Config) http.Handler {
 	a := &api{
 		Config: config, huma: humagin.New(router, document),
 		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue},
+		targets:  newTargets(config.Pool, config.Now),
 		bulks:    semaphore.NewWeighted(mostBulks),
 	}
 	a.addRoutes()
@@ -87,6 +89,7 @@ func New(config Config) http.Handler {
 func (a *api) addRoutes() {
 	const collection, monitor = "/api/v1/monitors", "/api/v1/monitors/{id}"
 	ofMonitors, ofHistory, ofHealth := resource{"Monitors", "monitor"}, resource{"History", "monitor"}, resource{tag: "Health"}
+	ofTargets := resource{tag: "Targets"}
 
 	handle(a, ofMonitors.operation(http.MethodPost, collection, "create-monitor", "Create a monitor", createMonitorDoc).
 		accepts(a, monitorCreateSchema).created().fails(http.StatusConflict), a.createMonitor)
@@ -118,6 +121,9 @@ func (a *api) addRoutes() {
 	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/storage", "get-storage", "What is kept", getStorageDoc), a.getStorage)
 
 	handle(a, ofHealth.operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc), a.listWarnings)
+
+	handle(a, ofTargets.operation(http.MethodGet, "/targets/metrics", "target-metrics", "Targets, for Prometheus", targetsDoc).
+		answers(targetsAnswer()).within(targetsTimeout), a.targetMetrics)
 
 	handle(a, ofHealth.operation(http.MethodGet, "/livez", "livez", "Is this process alive?", livezDoc), a.livez)
 	handle(a, ofHealth.operation(http.MethodGet, "/readyz", "readyz", "Can this process serve?", readyzDoc), a.readyz)
@@ -221,6 +227,12 @@ func (r route) accepts(a *api, body bodySchema) route {
 // created: the operation answers 201.
 func (r route) created() route {
 	r.DefaultStatus = http.StatusCreated
+	return r
+}
+
+// answers describes answers that are no JSON.
+func (r route) answers(responses map[string]*huma.Response) route {
+	r.Responses = responses
 	return r
 }
 

@@ -305,21 +305,36 @@ func freeAddress(t *testing.T) string {
 }
 
 var (
-	metricName   = regexp.MustCompile(`\b(riverwatch|process|go)_[a-z_]+\b`)
+	metricName   = regexp.MustCompile(`\b(riverwatch|process|go|probe)_[a-z_]+\b`)
 	histogramEnd = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
 
-// requireMetrics looks for all metrics that the dashboard asks for, and for those that people write alerts on. What is
+// requireMetrics looks for all metrics that a dashboard asks for, but for some, and for more that people write alerts on. What is
 // asked of the database is kept for some seconds.
-func requireMetrics(t *testing.T, url string) {
+func requireMetrics(t *testing.T, url, dashboard string, wanted []string, but ...string) {
 	t.Helper()
-	dashboard, err := os.ReadFile("../../deploy/grafana/riverwatch.json")
+	raw, err := os.ReadFile("../../deploy/grafana/" + dashboard)
 	require.NoError(t, err)
-	wanted := []string{
-		"# TYPE riverwatch_build_info ", "# TYPE riverwatch_workers ", "# TYPE riverwatch_clock_skew_seconds ", "# TYPE go_goroutines ",
-		`riverwatch_slots_missed_total{reason="worker_lost"} 0`, `riverwatch_scans_total{outcome="ok"} `,
+	var panels struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			Targets []struct{ Expr string }
+		}
 	}
-	asked := metricName.FindAllString(string(dashboard), -1)
+	require.NoError(t, json.Unmarshal(raw, &panels))
+	ids := map[int]bool{}
+	var asked []string
+	for _, panel := range panels.Panels {
+		require.False(t, ids[panel.ID], "%s: panel %d is there twice", dashboard, panel.ID)
+		ids[panel.ID] = true
+		for _, target := range panel.Targets {
+			names := metricName.FindAllString(target.Expr, -1)
+			require.NotEmpty(t, names, "%s: %s asks for nothing: %s", dashboard, panel.Title, target.Expr)
+			asked = append(asked, names...)
+		}
+	}
+	asked = slices.DeleteFunc(asked, func(name string) bool { return slices.Contains(but, name) })
 	require.Greater(t, len(asked), 10)
 	for _, name := range asked {
 		wanted = append(wanted, "# TYPE "+histogramEnd.ReplaceAllString(name, "")+" ")
@@ -385,7 +400,12 @@ func TestServe(t *testing.T) {
 	_, _, err = command(t.Context(), healthy, "api")
 	require.ErrorContains(t, err, "RIVERWATCH_LISTEN", "the port is taken")
 
-	requireMetrics(t, "http://"+environment["RIVERWATCH_METRICS_LISTEN"]+"/metrics")
+	requireMetrics(t, "http://"+environment["RIVERWATCH_METRICS_LISTEN"]+"/metrics", "riverwatch.json", []string{
+		"# TYPE riverwatch_build_info ", "# TYPE riverwatch_workers ", "# TYPE riverwatch_clock_skew_seconds ", "# TYPE go_goroutines ",
+		`riverwatch_slots_missed_total{reason="worker_lost"} 0`, `riverwatch_scans_total{outcome="ok"} `, "# TYPE riverwatch_storage_bytes ",
+	}, "riverwatch_storage_growth_bytes_per_day", "riverwatch_rolled_up_until_timestamp_seconds") // these two are of later hours
+	requireMetrics(t, r.baseURL+"/targets/metrics", "targets.json", []string{"probe_success{", "riverwatch_targets_cut 0"},
+		"probe_ssl_earliest_cert_expiry") // the target has none
 
 	require.NoError(t, r.stop())
 	_, _, err = command(t.Context(), healthy, "healthcheck")

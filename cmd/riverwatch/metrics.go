@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"riverwatch/history"
 	"riverwatch/queue"
 )
 
@@ -28,6 +29,7 @@ func (s *server) newRegistry() *prometheus.Registry {
 	registry.MustRegister(
 		build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	queue.RegisterGauges(registry, s.pool, s.logger)
+	history.RegisterGauges(registry, s.pool, time.Now, s.logger)
 	return registry
 }
 

@@ -200,18 +200,16 @@ ORDER BY due.number, l.slot;
 
 -- ListBars gives the scans of monitors of one interval at their slots from since until before until.
 -- name: ListBars :many
-SELECT due.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
-FROM (
-    SELECT m.monitor_id, slots_of(@interval_seconds::integer, m.phase_ms, @since::timestamptz, @until::timestamptz) AS slot
-    FROM (SELECT unnest(@monitor_ids::bigint[]) AS monitor_id, unnest(@phases_ms::integer[]) AS phase_ms) AS m
-) AS due
+SELECT l.monitor_id::bigint AS monitor_id, l.slot::timestamptz AS slot, l.outcome::text AS outcome, l.total_us::integer AS total_us
+FROM (SELECT unnest(@monitor_ids::bigint[]) AS monitor_id, unnest(@phases_ms::integer[]) AS phase_ms) AS m
 CROSS JOIN LATERAL (
-    SELECT s.slot, s.outcome, s.total_us FROM monitor_log AS s
+    SELECT s.monitor_id, s.slot, s.outcome, s.total_us FROM monitor_log AS s
     WHERE
-        s.slot = due.slot AND s.monitor_id = due.monitor_id
-        AND s.slot >= @since::timestamptz AND s.slot < @until::timestamptz
-) AS l
-ORDER BY due.monitor_id, l.slot;
+        s.slot = ANY(ARRAY(
+            SELECT slots_of(@interval_seconds::integer, m.phase_ms, @since::timestamptz, @until::timestamptz)
+        ))
+        AND s.monitor_id = m.monitor_id AND s.slot >= @since::timestamptz AND s.slot < @until::timestamptz
+) AS l;
 
 -- ListHistograms gives the histograms of monitors' hours from since until before until.
 -- name: ListHistograms :many

@@ -123,25 +123,22 @@ CREATE FUNCTION monitor_scans(id bigint, since timestamptz, until timestamptz)
 RETURNS SETOF monitor_log
 LANGUAGE sql STABLE
 AS $$
-    SELECT l.*
-    FROM (
-        SELECT DISTINCT slot
-        FROM monitor_schedules AS s
-        CROSS JOIN LATERAL slots_of(
-            s.interval_seconds,
-            s.phase_ms,
-            greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
-            least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
-        ) AS slot
-        WHERE
-            s.monitor_id = id AND s.from_at < until
-            AND (s.until_at IS NULL OR s.until_at + make_interval(secs => s.interval_seconds) >= since)
-    ) AS due
-    CROSS JOIN LATERAL (
-        SELECT * FROM monitor_log AS m
-        WHERE m.slot = due.slot AND m.monitor_id = id AND m.slot >= since AND m.slot < until
-    ) AS l
-    WHERE l.reason = 'round'
+    SELECT l.* FROM monitor_log AS l
+    WHERE
+        l.slot = ANY(ARRAY( -- one search for all of them; joined, each would choose its chunk anew
+            SELECT DISTINCT slot
+            FROM monitor_schedules AS s
+            CROSS JOIN LATERAL slots_of(
+                s.interval_seconds,
+                s.phase_ms,
+                greatest(since, s.from_at) - make_interval(secs => s.interval_seconds),
+                least(until, s.until_at) + make_interval(secs => s.interval_seconds) + INTERVAL '1 microsecond'
+            ) AS slot
+            WHERE
+                s.monitor_id = id AND s.from_at < until
+                AND (s.until_at IS NULL OR s.until_at + make_interval(secs => s.interval_seconds) >= since)
+        ))
+        AND l.monitor_id = id AND l.slot >= since AND l.slot < until AND l.reason = 'round'
     UNION ALL
     SELECT * FROM monitor_log AS m
     WHERE m.monitor_id = id AND m.reason <> 'round' AND m.slot >= since AND m.slot < until
