@@ -43,11 +43,11 @@ var stepWidths = map[string]time.Duration{"5m": 5 * time.Minute, "1h": time.Hour
 // steps gives the range that is asked for. Its beginning is that of a step.
 func (a *api) steps(in *historyInput) (r stepRange, err error) {
 	now := a.Now().UTC()
-	to := in.To.or(now, now).UTC()
+	to := in.To.Or(now, now).UTC()
 	if to.After(now) {
 		to = now
 	}
-	from := in.From.or(now, to.Add(-defaultRange)).UTC()
+	from := in.From.Or(now, to.Add(-defaultRange)).UTC()
 	if !storable(from) || !storable(to) || !from.Before(to) {
 		return r, inputProblem([]InputError{{
 			Location: "query.from", Code: "range_invalid", Message: "must be before to and before now, both between the years 2000 and 2200",

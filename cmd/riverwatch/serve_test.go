@@ -87,6 +87,7 @@ func TestDatabaseAway(t *testing.T) {
 		{"migrate", "up"},
 		{"migrate", "down"},
 		{"migrate", "status"},
+		{"rollup", "--from", "now-1h"},
 		{"generate-monitors", "--count", "1", "--url", "http://example.com"},
 	} {
 		_, _, err := command(t.Context(), environment, args...)
