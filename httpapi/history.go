@@ -42,16 +42,9 @@ var stepWidths = map[string]time.Duration{"5m": 5 * time.Minute, "1h": time.Hour
 
 // steps gives the range that is asked for. Its beginning is that of a step.
 func (a *api) steps(in *historyInput) (r stepRange, err error) {
-	now := a.Now().UTC()
-	to := in.To.Or(now, now).UTC()
-	if to.After(now) {
-		to = now
-	}
-	from := in.From.Or(now, to.Add(-defaultRange)).UTC()
-	if !storable(from) || !storable(to) || !from.Before(to) {
-		return r, inputProblem([]InputError{{
-			Location: "query.from", Code: "range_invalid", Message: "must be before to and before now, both between the years 2000 and 2200",
-		}})
+	from, to, err := a.rangeOf(in.From, in.To)
+	if err != nil {
+		return r, err
 	}
 	name := in.Step
 	if name == "auto" {
@@ -73,6 +66,22 @@ func (a *api) steps(in *historyInput) (r stepRange, err error) {
 		}})
 	}
 	return stepRange{from, to, width, name}, nil
+}
+
+// rangeOf gives the range from an instant until another, which is now at most.
+func (a *api) rangeOf(first, last instant) (from, to time.Time, err error) {
+	now := a.Now().UTC()
+	to = last.Or(now, now).UTC()
+	if to.After(now) {
+		to = now
+	}
+	from = first.Or(now, to.Add(-defaultRange)).UTC()
+	if !storable(from) || !storable(to) || !from.Before(to) {
+		return from, to, inputProblem([]InputError{{
+			Location: "query.from", Code: "range_invalid", Message: "must be before to and before now, both between the years 2000 and 2200",
+		}})
+	}
+	return from, to, nil
 }
 
 // latencyBody is the latency of a monitor.
