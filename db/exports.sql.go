@@ -10,6 +10,19 @@ import (
 	"time"
 )
 
+const countMonitors = `-- name: CountMonitors :one
+SELECT count(*)::integer FROM monitors
+WHERE deleted_at IS NULL AND ($1::text IS NULL OR tags @> ARRAY[$1::text])
+`
+
+// CountMonitors counts those that are not deleted, or those of them with a tag.
+func (q *Queries) CountMonitors(ctx context.Context, tag *string) (int, error) {
+	row := q.db.QueryRow(ctx, countMonitors, tag)
+	var column_1 int
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const exportScans = `-- name: ExportScans :many
 SELECT monitor_log.slot, monitor_log.monitor_id, monitor_log.late_ms, monitor_log.dns_us, monitor_log.connect_us, monitor_log.tls_us, monitor_log.wait_us, monitor_log.transfer_us, monitor_log.total_us, monitor_log.body_bytes, monitor_log.monitor_version, monitor_log.http_status, monitor_log.regexp_matched, monitor_log.outcome, monitor_log.reason, monitor_log.worker, monitor_log.remote_ip, monitor_log.error, monitor_log.body_excerpt, m.name, m.key, m.url, m.tags
 FROM monitor_log

@@ -14,10 +14,7 @@ const (
 	getLatencyDoc = "How long a monitor's scans took, in steps. Each step is read from the log, from hours or from days, whichever " +
 		"holds it; source says which. Times are of good scans, slow ones among them. Percentiles are within 4.5 % of the scan's own " +
 		"time, whatever they are read from: they come from a histogram of 8 buckets for each doubling of the time."
-	getUptimeDoc = "How a monitor's time counts. Down is the time between the scan that confirmed that the target is down " +
-		"(failure_threshold) and the one that confirmed that it is up again, also where scans were missed meanwhile. Unknown is time " +
-		"of which we cannot tell: slots that were missed, by reason, and time before the first verdict. Paused is time for which no " +
-		"scan was promised. The ratio is up (degraded included) by up and down; unknown, paused and maintenance count in neither."
+	getUptimeDoc = "How a monitor's time counts. " + history.UptimeRule
 
 	mostSteps = 2000
 	day       = 24 * time.Hour

@@ -17,3 +17,8 @@ LIMIT @page_size::integer;
 SELECT * FROM monitor_scans(@monitor_id::bigint, @since::timestamptz, @until::timestamptz)
 ORDER BY slot
 LIMIT @page_size::integer;
+
+-- CountMonitors counts those that are not deleted, or those of them with a tag.
+-- name: CountMonitors :one
+SELECT count(*)::integer FROM monitors
+WHERE deleted_at IS NULL AND (sqlc.narg(tag)::text IS NULL OR tags @> ARRAY[sqlc.narg(tag)::text]);
