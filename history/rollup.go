@@ -173,6 +173,9 @@ func mendStale(ctx context.Context, queries *db.Queries) (int, error) {
 // kept, and the days that they are in. It tells progress of each hour: how many are done, of how many.
 func Recompute(ctx context.Context, conn db.Conn, since, until time.Time, progress func(done, all int)) error {
 	p, err := db.New(conn).GetHistoryProgress(ctx)
+	if errors.Is(err, pgx.ErrNoRows) { // nothing is rolled up
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("get how far roll-ups have come: %w", err)
 	}

@@ -12,6 +12,12 @@ import (
 	"riverwatch/uptime"
 )
 
+// UptimeRule is how time counts, for people.
+const UptimeRule = "Down is the time between the scan that confirmed that the target is down (failure_threshold) and the one that " +
+	"confirmed that it is up again, also where scans were missed meanwhile. Unknown is time of which we cannot tell: slots that were " +
+	"missed, by reason, and time before the first verdict. Paused is time for which no scan was promised. The ratio is up (degraded " +
+	"included) by up and down; unknown, paused and maintenance count in neither."
+
 // Uptimes gives how the time of each of some monitors counts from an instant until before another: until now at most. One that was
 // not promised anything until then has no time.
 //

@@ -14,10 +14,7 @@ const (
 	getLatencyDoc = "How long a monitor's scans took, in steps. Each step is read from the log, from hours or from days, whichever " +
 		"holds it; source says which. Times are of good scans, slow ones among them. Percentiles are within 4.5 % of the scan's own " +
 		"time, whatever they are read from: they come from a histogram of 8 buckets for each doubling of the time."
-	getUptimeDoc = "How a monitor's time counts. Down is the time between the scan that confirmed that the target is down " +
-		"(failure_threshold) and the one that confirmed that it is up again, also where scans were missed meanwhile. Unknown is time " +
-		"of which we cannot tell: slots that were missed, by reason, and time before the first verdict. Paused is time for which no " +
-		"scan was promised. The ratio is up (degraded included) by up and down; unknown, paused and maintenance count in neither."
+	getUptimeDoc = "How a monitor's time counts. " + history.UptimeRule
 
 	mostSteps = 2000
 	day       = 24 * time.Hour
@@ -42,16 +39,9 @@ var stepWidths = map[string]time.Duration{"5m": 5 * time.Minute, "1h": time.Hour
 
 // steps gives the range that is asked for. Its beginning is that of a step.
 func (a *api) steps(in *historyInput) (r stepRange, err error) {
-	now := a.Now().UTC()
-	to := in.To.or(now, now).UTC()
-	if to.After(now) {
-		to = now
-	}
-	from := in.From.or(now, to.Add(-defaultRange)).UTC()
-	if !storable(from) || !storable(to) || !from.Before(to) {
-		return r, inputProblem([]InputError{{
-			Location: "query.from", Code: "range_invalid", Message: "must be before to and before now, both between the years 2000 and 2200",
-		}})
+	from, to, err := a.rangeOf(in.From, in.To)
+	if err != nil {
+		return r, err
 	}
 	name := in.Step
 	if name == "auto" {
@@ -73,6 +63,22 @@ func (a *api) steps(in *historyInput) (r stepRange, err error) {
 		}})
 	}
 	return stepRange{from, to, width, name}, nil
+}
+
+// rangeOf gives the range from an instant until another, which is now at most.
+func (a *api) rangeOf(first, last instant) (from, to time.Time, err error) {
+	now := a.Now().UTC()
+	to = last.Or(now, now).UTC()
+	if to.After(now) {
+		to = now
+	}
+	from = first.Or(now, to.Add(-defaultRange)).UTC()
+	if !storable(from) || !storable(to) || !from.Before(to) {
+		return from, to, inputProblem([]InputError{{
+			Location: "query.from", Code: "range_invalid", Message: "must be before to and before now, both between the years 2000 and 2200",
+		}})
+	}
+	return from, to, nil
 }
 
 // latencyBody is the latency of a monitor.

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +41,7 @@ const (
 	maxBody     = 64 << 10 // bytes, for one monitor
 	maxBulkBody = 4 << 20  // bytes, for 1,000 monitors
 	mostBulks   = 2        // at a time; others wait
+	mostPages   = 2        // of exports that are read at a time; others wait
 )
 
 // Config is what the API works with.
@@ -61,6 +64,7 @@ type api struct {
 	bulks    *semaphore.Weighted // bulk bodies, which become many times as large when they are decoded
 
 	summaries summaries
+	pages     *semaphore.Weighted // of exports, which leave most of the database to others
 }
 
 // New makes the handler of every path of the API, its documentation at /docs and its health at /livez and /readyz.
@@ -78,6 +82,7 @@ func New(config Config) http.Handler {
 		monitors: &monitors.Store{Conn: config.Pool, Queue: config.Queue},
 		targets:  newTargets(config.Pool, config.Now),
 		bulks:    semaphore.NewWeighted(mostBulks),
+		pages:    semaphore.NewWeighted(mostPages),
 	}
 	a.addRoutes()
 	a.mendDocument()
@@ -118,6 +123,13 @@ func (a *api) addRoutes() {
 	handle(a, ofHistory.operation(http.MethodGet, monitor+"/uptime", "get-uptime", "How a monitor's time counts", getUptimeDoc).
 		mayMiss(), a.getUptime)
 	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/summary", "get-summary", "All monitors at a glance", getSummaryDoc), a.getSummary)
+	for _, as := range formats() {
+		id, what := as.name, strings.ToUpper(as.name)
+		handle(a, ofHistory.operation(http.MethodGet, monitor+"/scans."+id, "export-scans-of-monitor-"+id, "A monitor's scans as "+what,
+			exportMonitorDoc+exportDoc+as.doc).streams(a, as, reflect.TypeFor[exportedScan]()).mayMiss(), a.exportMonitor(as))
+		handle(a, ofHistory.operation(http.MethodGet, "/api/v1/export/scans."+id, "export-scans-"+id, "Scans of many monitors as "+what,
+			exportAllDoc+exportDoc+as.doc).streams(a, as, reflect.TypeFor[exportedMonitorScan]()), a.exportAll(as))
+	}
 	handle(a, ofHistory.operation(http.MethodGet, "/api/v1/storage", "get-storage", "What is kept", getStorageDoc), a.getStorage)
 
 	handle(a, ofHealth.operation(http.MethodGet, "/api/v1/warnings", "list-warnings", "List warnings", listWarningsDoc), a.listWarnings)
@@ -219,6 +231,20 @@ func (r route) accepts(a *api, body bodySchema) route {
 		Required: true,
 		Content: map[string]*huma.MediaType{
 			"application/json": {Schema: body.in(a.huma.OpenAPI().Components.Schemas)},
+		},
+	}
+	return r
+}
+
+// streams says what the operation answers: rows of a type, as lines of a format.
+func (r route) streams(a *api, as format, row reflect.Type) route {
+	schema := &huma.Schema{Type: huma.TypeString}
+	if as.schema {
+		schema = a.huma.OpenAPI().Components.Schemas.Schema(row, true, "")
+	}
+	r.Responses = map[string]*huma.Response{
+		strconv.Itoa(http.StatusOK): {
+			Description: "A line for each scan.", Content: map[string]*huma.MediaType{as.contentType: {Schema: schema}},
 		},
 	}
 	return r

@@ -216,7 +216,8 @@ func TestOpenAPI(t *testing.T) {
 			"POST /api/v1/monitors/{id}/pause", "POST /api/v1/monitors/{id}/resume", "POST /api/v1/monitors/{id}/scan",
 			"GET /api/v1/monitors/{id}/scans", "GET /api/v1/monitors/{id}/certificates",
 			"GET /api/v1/monitors/{id}/latency", "GET /api/v1/monitors/{id}/uptime", "GET /api/v1/storage", "GET /api/v1/summary",
-			"GET /api/v1/warnings", "GET /livez", "GET /readyz", "GET /targets/metrics",
+			"GET /api/v1/monitors/{id}/scans.csv", "GET /api/v1/monitors/{id}/scans.jsonl", "GET /api/v1/export/scans.csv",
+			"GET /api/v1/export/scans.jsonl", "GET /api/v1/warnings", "GET /livez", "GET /readyz", "GET /targets/metrics",
 		}, routes)
 		require.NotContains(t, answer.raw, `"422"`, "what is not valid is answered by 400")
 	})

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"mime"
@@ -21,6 +23,7 @@ func newRouter(logger *slog.Logger, traces trace.TracerProvider) *gin.Engine {
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false
 	_ = router.SetTrustedProxies(nil) // fails on a bad address only
+	router.Use(cutShort)
 	if traces != nil {
 		router.Use(traceCalls(traces))
 	}
@@ -53,7 +56,20 @@ func recovered(logger *slog.Logger) gin.RecoveryFunc {
 	return func(c *gin.Context, cause any) {
 		logger.ErrorContext(c.Request.Context(), "panic in a request", slog.String("path", c.FullPath()),
 			slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+		if c.Writer.Written() { // too late for another answer
+			_ = c.Error(http.ErrAbortHandler)
+			return
+		}
 		abort(c, internalError())
+	}
+}
+
+// cutShort cuts the connection of an answer that broke off, which else would end as one does that is whole: what recovers from
+// panics keeps http.ErrAbortHandler from the server.
+func cutShort(c *gin.Context) {
+	c.Next()
+	if last := c.Errors.Last(); last != nil && errors.Is(last, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -80,11 +96,14 @@ func abort(c *gin.Context, problem *Problem) {
 	c.AbortWithStatusJSON(problem.Status, problem)
 }
 
+// isHead is the key of what says, in a request's context, that it was HEAD.
+type isHead struct{}
+
 // headAsGet answers HEAD wherever GET is answered. The server leaves the body out by itself.
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			r = r.Clone(r.Context())
+			r = r.Clone(context.WithValue(r.Context(), isHead{}, true))
 			r.Method = http.MethodGet
 		}
 		next.ServeHTTP(w, r)

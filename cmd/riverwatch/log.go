@@ -23,13 +23,17 @@ const (
 // logger logs for people where standard error is a terminal, and else as JSON; RIVERWATCH_LOG_FORMAT, which loadConfig
 // checks, overrules that. Either way no value that strangers may have chosen breaks out of its line.
 func (p *program) logger(level slog.Level) *slog.Logger {
-	file, isFile := p.stderr.(*os.File)
-	terminal := isFile && term.IsTerminal(int(file.Fd()))
+	terminal := isTerminal(p.stderr)
 	format := logFormat(p.getenv("RIVERWATCH_LOG_FORMAT"))
 	if format == logText || format != logJSON && terminal {
 		return slog.New(newTextHandler(p.stderr, level, terminal && p.getenv("NO_COLOR") == ""))
 	}
 	return slog.New(slog.NewJSONHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func isTerminal(out io.Writer) bool {
+	file, isFile := out.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
 // quiet gives a logger for what says more than people want to know: warnings and errors alone.

@@ -51,7 +51,7 @@ workers share the scans among them, and no scan is done twice.`,
 		return usageError(fmt.Errorf("%w: see %s --help", err, cmd.CommandPath()))
 	})
 	root.AddCommand(p.roleCommands()...)
-	root.AddCommand(p.migrateCommand(), p.generateCommand(), p.checkCommand(), p.healthcheckCommand())
+	root.AddCommand(p.migrateCommand(), p.rollUpCommand(), p.reportCommand(), p.generateCommand(), p.checkCommand(), p.healthcheckCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

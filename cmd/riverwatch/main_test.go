@@ -56,7 +56,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	stdout, _, err := command(t.Context(), nil)
 	require.NoError(t, err)
-	for _, name := range []string{"serve", "api", "worker", "migrate", "generate-monitors", "check", "healthcheck"} {
+	for _, name := range []string{"serve", "api", "worker", "migrate", "rollup", "report", "generate-monitors", "check", "healthcheck"} {
 		require.Contains(t, stdout, name)
 		help, _, err := command(t.Context(), nil, name, "--help")
 		require.NoError(t, err)
@@ -79,6 +79,13 @@ func TestUsageErrorsExitWith2(t *testing.T) {
 		{"check", "--allow-cidr", "nonsense", "http://example.com"},
 		{"check", "--regexp", "(", "http://example.com"},
 		{"migrate", "down", "--steps", "0"},
+		{"rollup"},
+		{"report"},
+		{"report", "--month", "October"},
+		{"report", "--month", "2099-01"},
+		{"report", "--month", "2026-10", "--format", "pdf"},
+		{"rollup", "--from", "yesterday"},
+		{"rollup", "--from", "now-1h", "--to", "now-2h"},
 		{"generate-monitors", "--count", "0", "--url", "http://example.com"},
 		{"generate-monitors", "--count", "2", "--url", "http://example.com", "--interval", "1500ms"},
 	} {

@@ -189,7 +189,11 @@ func (s *server) answer(ctx context.Context) error {
 		<-ctx.Done()
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		stopped <- httpServer.Shutdown(stopCtx)
+		err := httpServer.Shutdown(stopCtx)
+		if err != nil { // an export, say, which would hold on to the database
+			err = errors.Join(err, httpServer.Close())
+		}
+		stopped <- err
 	}()
 
 	address := reachable(netip.MustParseAddrPort(s.listener.Addr().String()))

@@ -87,6 +87,8 @@ func TestDatabaseAway(t *testing.T) {
 		{"migrate", "up"},
 		{"migrate", "down"},
 		{"migrate", "status"},
+		{"rollup", "--from", "now-1h"},
+		{"report", "--month", "2026-01"},
 		{"generate-monitors", "--count", "1", "--url", "http://example.com"},
 	} {
 		_, _, err := command(t.Context(), environment, args...)
