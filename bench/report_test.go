@@ -29,7 +29,8 @@ func TestReport(t *testing.T) {
 		"cold":       coldResult{Monitors: 5, New: start{Took: 1}},
 		"idle":       idleResult{Monitors: 5, Cores: 0.1},
 		"memory":     memoryResult{Kinds: []worstKind{{Name: "a", Outcomes: map[string]int{"ok": 1}}}, Most: 5},
-		"day":        dayResult{Fleet: m, Filled: 6},
+		"day":        dayResult{Fleet: m, Filled: 6, Rolled: upkeepCost{Scans: 4, CPU: 0.5}},
+		"pages":      pagesResult{Monitors: 3, Pages: []pageTimes{{Path: "/", Calls: 1, Bytes: 2}}},
 		"pair":       pairResult{Rate: 5, Rounds: []pairRound{{This: workerCost{CPU: 1}}}},
 		"blackbox":   blackboxResult{floors: loops, Fleet: m, Blackbox: probes{PerSecond: 3}},
 	} {

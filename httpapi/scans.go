@@ -21,7 +21,6 @@ const (
 	scanMonitorDoc = "Scans a monitor at once, besides its schedule. The answer is the scan (200) when it ends within the " +
 		"monitor's timeout, else 202: it will be in the list of scans. Of one monitor at most 2 may be open that were asked for, and 60 a minute."
 
-	maxRange     = 31 * 24 * time.Hour
 	defaultRange = 24 * time.Hour
 )
 
@@ -73,11 +72,11 @@ func milliseconds(microseconds *int) *float64 {
 }
 
 type listScansInput struct {
-	ID     int64     `path:"id" minimum:"1" doc:"The monitor's number." example:"42"`
-	From   time.Time `query:"from" doc:"From when on, by slot. Default: 24 hours before to." example:"2026-11-23T10:00:00Z"`
-	To     time.Time `query:"to" doc:"Until before when, by slot; at most 31 days after from. Default: now." example:"2026-11-24T10:00:00Z"`
-	Limit  int       `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
-	Cursor string    `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same from and to." example:""`
+	ID     int64   `path:"id" minimum:"1" doc:"The monitor's number." example:"42"`
+	From   instant `query:"from" doc:"From when on, by slot: RFC 3339, Unix seconds, or relative such as now-7d. Default: 24 hours before to." example:"now-24h"`
+	To     instant `query:"to" doc:"Until before when, by slot. Default, and at most: now." example:"now"`
+	Limit  int     `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
+	Cursor string  `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same from and to." example:""`
 }
 
 type listScansOutput struct{ Body page[scanBody] }
@@ -89,7 +88,7 @@ type scanCursor struct {
 }
 
 func (a *api) listScans(ctx context.Context, in *listScansInput) (*listScansOutput, error) {
-	since, until, err := a.scanRange(in)
+	since, until, err := a.scanRange(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +110,11 @@ func (a *api) listScans(ctx context.Context, in *listScansInput) (*listScansOutp
 	return &listScansOutput{Body: body}, nil
 }
 
-// scanRange gives the range of slots that a page is taken from.
-func (a *api) scanRange(in *listScansInput) (since, until time.Time, err error) {
-	since, until = in.From, in.To
-	if until.IsZero() {
-		until = a.Now().UTC()
-	}
-	if since.IsZero() {
-		since = until.Add(-defaultRange)
+// scanRange gives the range of slots that a page is taken from, as far as the log of it is kept.
+func (a *api) scanRange(ctx context.Context, in *listScansInput) (since, until time.Time, err error) {
+	since, until, err = a.rangeOf(in.From, in.To)
+	if err != nil {
+		return since, until, err
 	}
 	var cursor scanCursor
 	if decodeCursor(in.Cursor, &cursor) != nil || in.Cursor != "" && cursor.Before.IsZero() {
@@ -127,18 +123,17 @@ func (a *api) scanRange(in *listScansInput) (since, until time.Time, err error) 
 	if in.Cursor != "" {
 		since, until = cursor.From, cursor.Before
 	}
-
-	switch {
-	case !storable(since) || !storable(until) || since.After(until):
-		err = inputProblem([]InputError{{
-			Location: "query.from", Code: "range_invalid", Message: "must be before to, both between the years 2000 and 2200",
-		}})
-	case until.Sub(since) > maxRange:
-		err = inputProblem([]InputError{{
-			Location: "query.from", Code: "range_too_large", Message: "must be at most 31 days before to",
-		}})
+	if !storable(since) || !storable(until) {
+		return since, until, inputProblem([]InputError{badCursor})
 	}
-	return since, until, err
+	progress, err := db.New(a.Pool).GetHistoryProgress(ctx)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return since, until, fmt.Errorf("ask from when on the log is kept: %w", err)
+	}
+	if since.Before(progress.ScansFrom) {
+		since = progress.ScansFrom
+	}
+	return since, until, nil
 }
 
 // storable reports whether Postgres and Go agree on an instant: they differ far from today.

@@ -33,6 +33,9 @@ func (w *Worker) ScanWorker() river.Worker[queue.ScanArgs] { return w.scans }
 // TendWorker works tend.
 func (w *Worker) TendWorker() river.Worker[queue.TendArgs] { return w.tend }
 
+// HistoryWorker works the upkeep of the log.
+func (w *Worker) HistoryWorker() river.Worker[queue.HistoryArgs] { return w.history }
+
 // Start starts River's client, until ctx is done.
 func (w *Worker) Start(ctx context.Context) (queue.Queue, error) { return w.start(ctx) }
 

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// Roll-ups of one job may take so long; the next one goes on. River gives a job up that takes longer than rescueAfter.
-	historyWithin = 50 * time.Second
+	// Roll-ups of one job may take so long; the next one goes on. A part of an hour of monitors of 10 s takes a minute, and what is
+	// cut off begins again. (River rescues no job before its own time is up.)
+	historyWithin = 15 * time.Minute
 	// How often chunks are sealed, one after the other, and how long that may take.
 	sealTick   = 10 * time.Minute
 	sealWithin = 9 * time.Minute

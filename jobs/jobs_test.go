@@ -25,6 +25,7 @@ import (
 	"riverwatch/db"
 	"riverwatch/db/dbtest"
 	"riverwatch/egress"
+	"riverwatch/history"
 	"riverwatch/jobs"
 	"riverwatch/monitors/monitorstest"
 	"riverwatch/probe"
@@ -93,6 +94,7 @@ func newProcessOf(t *testing.T, config jobs.Config) *process {
 	t.Helper()
 	p := &process{Bench: monitorstest.On(t, config.Pool), recorderEnded: make(chan struct{})}
 	config.Now, config.Quiet, config.Registry = p.Now, discard, prometheus.NewRegistry()
+	config.Keep = history.Keep{Scans: 48 * time.Hour, ScansBytes: 1e9, Least: 48 * time.Hour, Hours: 48 * time.Hour, Days: 0}
 	if config.Logger == nil {
 		config.Logger = slog.New(&p.Logs)
 	}

@@ -116,7 +116,7 @@ INNER JOIN monitor_schedules AS s
 COMMENT ON VIEW report.gaps IS 'Time in which a monitor was to be scanned and was not, with the reason.';
 COMMENT ON COLUMN report.gaps.shared IS 'Whether it was declared of all monitors of an interval and phase at once. Some of them may have scans in it all the same: report.stretches leaves their time out.';
 
--- stretches is uptime.Past.Stretches in SQL, with what history.Uptime reads for it; a test holds the two together.
+-- stretches is uptime.Past.Stretches in SQL, with what history.Uptimes reads for it; a test holds the two together.
 CREATE FUNCTION report.stretches(id bigint, since timestamptz, until timestamptz)
 RETURNS TABLE (from_at timestamptz, until_at timestamptz, counts_as text, reason text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
