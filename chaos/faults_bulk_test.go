@@ -24,7 +24,9 @@ func changeInBulk(t *testing.T, w *world) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status)
 	for _, one := range created.Data {
+		w.mu.Lock() // the client creates others meanwhile
 		w.created = append(w.created, one.ID)
+		w.mu.Unlock()
 	}
 	deadlocks := func() string {
 		return w.ask(t, "SELECT deadlocks::text FROM pg_stat_database WHERE datname = current_database()", nil)[0]

@@ -21,6 +21,7 @@ const (
 	scanMonitorDoc = "Scans a monitor at once, besides its schedule. The answer is the scan (200) when it ends within the " +
 		"monitor's timeout, else 202: it will be in the list of scans. Of one monitor at most 2 may be open that were asked for, and 60 a minute."
 
+	maxRange     = 31 * 24 * time.Hour
 	defaultRange = 24 * time.Hour
 )
 
@@ -74,7 +75,7 @@ func milliseconds(microseconds *int) *float64 {
 type listScansInput struct {
 	ID     int64   `path:"id" minimum:"1" doc:"The monitor's number." example:"42"`
 	From   instant `query:"from" doc:"From when on, by slot: RFC 3339, Unix seconds, or relative such as now-7d. Default: 24 hours before to." example:"now-24h"`
-	To     instant `query:"to" doc:"Until before when, by slot. Default, and at most: now." example:"now"`
+	To     instant `query:"to" doc:"Until before when, by slot; at most 31 days after from. Default, and at most: now." example:"now"`
 	Limit  int     `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many a page." example:"50"`
 	Cursor string  `query:"cursor" maxLength:"2000" doc:"The next_cursor of the page before, with the same from and to." example:""`
 }
@@ -125,6 +126,11 @@ func (a *api) scanRange(ctx context.Context, in *listScansInput) (since, until t
 	}
 	if !storable(since) || !storable(until) {
 		return since, until, inputProblem([]InputError{badCursor})
+	}
+	if until.Sub(since) > maxRange {
+		return since, until, inputProblem([]InputError{{
+			Location: "query.from", Code: "range_too_large", Message: "must be at most 31 days before to: an export has no such bound",
+		}})
 	}
 	progress, err := db.New(a.Pool).GetHistoryProgress(ctx)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
