@@ -46,6 +46,5 @@ func TestUpkeep(t *testing.T) {
 
 	// To seal waits for every transaction that is open, and so for the one that a test works a job in.
 	p.start(t, time.Second)
-	p.Logs.Await(t, "chunk sealed")
-	require.Positive(t, p.Count(t, "pg_indexes WHERE indexname LIKE '%_monitor' AND indexdef LIKE '%(monitor_id)'"))
+	p.Logs.Await(t, "chunk sealed") // what that is, history's TestSeal holds
 }
